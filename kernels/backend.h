@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one table of operations that a back end fills, and the functions that validate and call it. A
+// back end is opened once per process (it holds the weights in the form it likes); each thread that
+// computes has a lane of its own (buffers, scratch space). Lanes of one back end may run at the same
+// time; one lane may not be used by two threads at once. Results do not depend on batch size, lane or
+// load. `ref` defines every operation in plain C; the others are compared with it.
+#ifndef LS_BACKEND_H
+#define LS_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "frame.h"
+#include "model.h"
+#include "wav2lip.h"
+
+// Mel columns [first, first + count) of a 16 kHz mono voice of which samples [pcm_first,
+// pcm_first + pcm_count) are at hand. Column c is centred on sample 200 c and needs 400 samples each
+// side, plus one before for the pre-emphasis; indices below 0 are reflected at the start (x[-i] = x[i]
+// of the pre-emphasised signal). total is the voice's length if it is known (then indices from it on are
+// reflected at the end), else -1. All needed samples must be at hand. total must be >= 401 if known.
+struct ls_mel_job {
+    const float *pcm; // [pcm_count], -1..1
+    int64_t pcm_first, pcm_count, total;
+    int64_t first;
+    int count;
+};
+
+// How to look for faces.
+struct ls_detect_params {
+    int long_side_px; // the frame is reduced so that its longer side has this; 0: 320. YuNet: 64..1280,
+                      // multiple of 32. BlazeFace has one size and ignores it
+    float score_min;  // 0: the detector's own (YuNet 0.6, BlazeFace 0.5)
+};
+enum { LS_FACES_MAX = 32 };
+
+enum ls_mask { LS_MASK_LOWER_FACE, LS_MASK_MOUTH, LS_MASK_RECTANGLE };
+
+// How a generated face is put back. Valid when zeroed except box and face.
+struct ls_paste {
+    struct ls_box box;      // where in the frame; may stick out of it: the outside is not written
+    const float *face;      // [96][96][3] BGR 0..1, what `generate` made
+    const uint8_t *source;  // [96][96][3] BGR, what `crop` gave, for the colour match
+    enum ls_mask mask;
+    float mouth[4];     // MOUTH: ellipse in the face's own 0..1 coordinates: centre x, y, radius x, y
+    float feather_px;   // width of the mask's soft edge in pixels of the 96 px face; 0..24
+    float colour_match; // 0..1: how far the mean colour at the mask's edge is moved to the source's
+    float strength;     // 0..1: opacity inside the mask
+    bool exact;         // the original's paste: RECTANGLE, truncation to 8 bit, fixed-point bilinear
+                        // resize, integer box, overwrite; everything above but box and face is ignored
+};
+
+struct ls_backend_ops {
+    const char *name; // "ref", "cpu"
+    int (*open)(void **be, const struct ls_model *model, int batch_max, struct ls_err *err);
+    void (*close)(void **be);
+    const char *(*arithmetic)(void *be); // "fp32 direct, AVX-512"
+    int (*lane_open)(void **lane, void *be, struct ls_err *err);
+    void (*lane_close)(void **lane);
+    int (*mel)(void *lane, float *out, const struct ls_mel_job *job, struct ls_err *err);
+    int (*detect)(void *lane, struct ls_face *out, int *count, const struct ls_frame *frame,
+                  const struct ls_detect_params *params, struct ls_err *err);
+    int (*crop)(void *lane, uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
+                bool exact, struct ls_err *err);
+    int (*generate)(void *lane, float *out, const uint8_t *face, const float *mel, int count,
+                    struct ls_err *err);
+    int (*composite)(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
+                     struct ls_err *err);
+};
+
+extern const struct ls_backend_ops ls_backend_ref;
+extern const struct ls_backend_ops ls_backend_cpu;
+
+struct ls_backend;
+struct ls_lane;
+
+// name: "ref", "cpu" or "auto" (the fastest that this machine runs). The model is borrowed and must
+// outlive the back end. batch_max: 1..64, the largest count of ls_generate.
+LS_MUST int ls_backend_open(struct ls_backend **out, const char *name, const struct ls_model *model,
+                            int batch_max, struct ls_err *err);
+void ls_backend_close(struct ls_backend **be); // after all its lanes
+const char *ls_backend_name(const struct ls_backend *be);
+const char *ls_backend_arithmetic(const struct ls_backend *be);
+LS_MUST int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err);
+void ls_lane_close(struct ls_lane **lane);
+
+// out [count][80], normalised to -4..4 as Wav2Lip has it.
+LS_MUST int ls_mel(struct ls_lane *lane, float *out, const struct ls_mel_job *job,
+                   struct ls_err *err);
+// out [LS_FACES_MAX], best score first, boxes in frame pixels (may stick out), after non-maximum
+// suppression; *count is 0 when there is none. Boxes follow WIDER FACE (YuNet's convention).
+LS_MUST int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count,
+                      const struct ls_frame *frame, const struct ls_detect_params *params,
+                      struct ls_err *err);
+// out [96][96][3] BGR. Bilinear with half-pixel centres, edge pixels repeated outside the frame.
+// exact: OpenCV's fixed-point resize of the integer box (truncated), RGB24 frames only.
+LS_MUST int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
+                    const struct ls_box *box, bool exact, struct ls_err *err);
+// out [count][96][96][3] BGR 0..1; face [count][96][96][3] BGR; mel [count][16][80]: 16 consecutive
+// columns each. count: 1..batch_max.
+LS_MUST int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel,
+                        int count, struct ls_err *err);
+// Writes into the frame's planes, and only inside the mask.
+LS_MUST int ls_composite(struct ls_lane *lane, const struct ls_frame *frame,
+                         const struct ls_paste *paste, struct ls_err *err);
+
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pictures, boxes and faces: the words that decoding, detection, tracking and compositing share.
+// Plain data; nothing here owns memory. Coordinates are pixels of the frame as it is stored, x to the
+// right, y down; pixel (0, 0) covers [0, 1) x [0, 1), so its centre is (0.5, 0.5).
+#ifndef LS_FRAME_H
+#define LS_FRAME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum ls_pixel {
+    LS_PIX_I420,  // 8 bit Y [h][w], U and V [(h+1)/2][(w+1)/2], chroma sited left (MPEG-2, H.264 default)
+    LS_PIX_RGB24, // one plane [h][w][3], R first
+};
+
+enum ls_matrix { LS_MATRIX_BT601, LS_MATRIX_BT709, LS_MATRIX_BT2020 };
+
+// A picture in somebody else's memory. width and height: 16..8192, odd ones allowed.
+struct ls_frame {
+    uint8_t *plane[3]; // RGB24 uses plane[0] alone
+    int stride[3];     // bytes from row to row, >= the row's own bytes
+    int width_px, height_px;
+    enum ls_pixel format;
+    enum ls_matrix matrix; // of I420
+    bool full_range;       // I420: 0..255 instead of 16..235 / 16..240
+};
+
+// Left, top (inside) and right, bottom (outside): width is x1 - x0.
+struct ls_box {
+    float x0, y0, x1, y1;
+};
+
+enum { LS_POINT_EYE_R, LS_POINT_EYE_L, LS_POINT_NOSE, LS_POINT_MOUTH_R, LS_POINT_MOUTH_L, LS_POINTS };
+
+// A face. Points are in the person's own left and right, as YuNet has them; points_known is false for
+// boxes that a caller gave.
+struct ls_face {
+    struct ls_box box;
+    float score; // 0..1
+    float point[LS_POINTS][2];
+    bool points_known;
+};
+
+#endif

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a process loads once: the generator's weights (planned and folded) and the detector's. Read only
+// after ls_model_open, so every thread and lane may use it.
+#ifndef LS_MODEL_H
+#define LS_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "net.h"
+
+enum ls_detector { LS_DETECTOR_NONE, LS_DETECTOR_YUNET, LS_DETECTOR_BLAZEFACE };
+
+struct ls_model {
+    struct ls_net *generator;      // residuals folded
+    char generator_name[64];       // metadata "name", else the file's name
+    char mask[16];                 // metadata "paste_mask" ("MOUTH"), "" if the file names none
+    bool seeded;                   // random weights: the pictures mean nothing
+    struct ls_weights *detector_weights; // planned by the back ends, per input size
+    enum ls_detector detector;     // told apart by the tensors in the file
+    char detector_name[64];
+};
+
+struct ls_model_params {
+    const char *generator_path; // NULL: a seeded random network of the demo model's shape
+    const char *detector_path;  // NULL: none; only given boxes work
+    uint64_t seed;
+    bool seed_wide; // the seeded network has the original's widths
+};
+
+LS_MUST int ls_model_open(struct ls_model **out, const struct ls_model_params *params,
+                          struct ls_err *err);
+void ls_model_close(struct ls_model **model);
+
+// Runs a small seeded network and a mel frame through the named back end and compares with values that
+// tests/golden made independently. LS_OK or LS_EDEVICE with the largest difference in err's text.
+LS_MUST int ls_model_check(const char *backend, struct ls_err *err);
+
+#endif
