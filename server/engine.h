@@ -15,14 +15,14 @@
 
 struct uv_loop_s;
 struct ls_decode_pool;
-struct ls_device;
+struct ls_batch;
 
 struct ls_engine {
     struct uv_loop_s *loop;
     struct ls_options opt; // with 0 ("auto") values replaced
     struct ls_model *model;
     struct ls_backend *backend;
-    struct ls_device *device;
+    struct ls_batch *batch; // the device queue and its threads
     struct ls_decode_pool *decoders;
     int session_count; // places taken
     bool draining;     // no new sessions

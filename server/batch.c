@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device queue. Flow: session -> here -> infer -> back to the session. push, revoke, open and close
+// run on the loop; lane_run on the device threads; the two lists (todo under the lock, done by an atomic
+// stack) are all that they share. The done stack wakes the loop on empty-to-full only.
+#include "batch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <uv.h>
+
+#include "infer.h"
+
+enum { LANES_MAX = 256, TAKE_MAX = 64 };
+
+struct queue {
+    struct ls_work *first, **last;
+    int count;
+};
+
+struct ls_batch {
+    pthread_mutex_t lock;
+    pthread_cond_t ready;
+    struct queue small, face; // under the lock
+    bool stopping;            // under the lock
+    _Atomic(struct ls_work *) done;
+    uv_async_t wake;
+    struct ls_infer *infer[LANES_MAX];
+    pthread_t thread[LANES_MAX];
+    int lane_count, thread_count, batch_max;
+    atomic_int lane_next;
+    int64_t wait_us_max;
+};
+
+static int64_t now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void queue_init(struct queue *q)
+{
+    q->first = NULL;
+    q->last = &q->first;
+    q->count = 0;
+}
+
+static void queue_push(struct queue *q, struct ls_work *w)
+{
+    w->next = NULL;
+    *q->last = w;
+    q->last = &w->next;
+    q->count++;
+}
+
+static struct ls_work *queue_pop(struct queue *q)
+{
+    struct ls_work *w = q->first;
+
+    q->first = w->next;
+    if (!q->first)
+        q->last = &q->first;
+    q->count--;
+    return w;
+}
+
+// Waits for work. Returns how many pieces were taken into `work`; 0: stop. Lock held.
+static int take(struct ls_batch *b, struct ls_work **work)
+{
+    struct timespec until;
+    int64_t late_us;
+    int n = 0;
+
+    for (;;) {
+        if (b->small.count > 0) {
+            work[0] = queue_pop(&b->small);
+            return 1;
+        }
+        if (b->face.count > 0) {
+            late_us = b->face.first->pushed_us + b->wait_us_max;
+            if (b->face.count >= b->batch_max || b->stopping || now_us() >= late_us)
+                break;
+            until.tv_sec = late_us / 1000000;
+            until.tv_nsec = late_us % 1000000 * 1000;
+            pthread_cond_timedwait(&b->ready, &b->lock, &until);
+            continue;
+        }
+        if (b->stopping)
+            return 0;
+        pthread_cond_wait(&b->ready, &b->lock);
+    }
+    while (n < b->batch_max && b->face.count > 0)
+        work[n++] = queue_pop(&b->face);
+    return n;
+}
+
+static void post_done(struct ls_batch *b, struct ls_work *w)
+{
+    struct ls_work *head = atomic_load_explicit(&b->done, memory_order_relaxed);
+
+    do {
+        w->next = head;
+    } while (!atomic_compare_exchange_weak_explicit(&b->done, &head, w, memory_order_release,
+                                                    memory_order_relaxed));
+    if (!head)
+        uv_async_send(&b->wake);
+}
+
+static void *lane_run(void *arg)
+{
+    struct ls_batch *b = arg;
+    struct ls_infer *infer = b->infer[atomic_fetch_add(&b->lane_next, 1)];
+    struct ls_work *work[TAKE_MAX];
+    int i, n;
+
+    for (;;) {
+        pthread_mutex_lock(&b->lock);
+        n = take(b, work);
+        pthread_mutex_unlock(&b->lock);
+        if (n == 0)
+            return NULL;
+        ls_infer_run(infer, work, n);
+        for (i = 0; i < n; i++)
+            post_done(b, work[i]);
+    }
+}
+
+// Loop: hands finished work back, in the order in which it was finished.
+static void on_wake(uv_async_t *handle)
+{
+    struct ls_batch *b = handle->data;
+    struct ls_work *w = atomic_exchange_explicit(&b->done, NULL, memory_order_acquire);
+    struct ls_work *next, *first = NULL;
+
+    for (; w; w = next) {
+        next = w->next;
+        w->next = first;
+        first = w;
+    }
+    for (w = first; w; w = next) {
+        next = w->next;
+        w->on_done(w);
+    }
+}
+
+static int start_lanes(struct ls_batch *b, struct ls_backend *backend, int lanes, struct ls_err *err)
+{
+    sigset_t all, old;
+    int i, r = 0;
+
+    for (i = 0; i < lanes; i++) {
+        r = ls_infer_open(&b->infer[i], backend, b->batch_max, err);
+        if (r < 0)
+            return r;
+        b->lane_count++;
+    }
+    // Signals are the loop's: device threads block them all.
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    for (i = 0; i < lanes && r == 0; i++) {
+        r = pthread_create(&b->thread[i], NULL, lane_run, b);
+        if (r == 0)
+            b->thread_count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r == 0 ? 0 : ls_fail(err, LS_EIO, "device thread: %s", strerror(r));
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct ls_batch *b = handle->data;
+
+    pthread_cond_destroy(&b->ready);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+}
+
+int ls_batch_open(struct ls_batch **out, struct uv_loop_s *loop, struct ls_backend *backend, int lanes,
+                  int batch_max, int wait_us_max, struct ls_err *err)
+{
+    struct ls_batch *b = calloc(1, sizeof(*b));
+    pthread_condattr_t attr;
+    int r;
+
+    assert(lanes >= 1 && lanes <= LANES_MAX && batch_max >= 1 && batch_max <= TAKE_MAX);
+    if (!b)
+        return ls_fail(err, LS_ENOMEM, "device queue");
+    queue_init(&b->small);
+    queue_init(&b->face);
+    b->batch_max = batch_max;
+    b->wait_us_max = wait_us_max;
+    r = uv_async_init(loop, &b->wake, on_wake);
+    if (r < 0) {
+        free(b);
+        return ls_fail(err, LS_EIO, "device queue: %s", uv_strerror(r));
+    }
+    b->wake.data = b;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->ready, &attr);
+    pthread_condattr_destroy(&attr);
+    r = start_lanes(b, backend, lanes, err);
+    if (r < 0)
+        ls_batch_close(&b);
+    else
+        *out = b;
+    return r;
+}
+
+void ls_batch_close(struct ls_batch **b)
+{
+    int i;
+
+    if (!b || !*b)
+        return;
+    pthread_mutex_lock(&(*b)->lock);
+    (*b)->stopping = true;
+    pthread_cond_broadcast(&(*b)->ready);
+    pthread_mutex_unlock(&(*b)->lock);
+    for (i = 0; i < (*b)->thread_count; i++)
+        pthread_join((*b)->thread[i], NULL);
+    for (i = 0; i < (*b)->lane_count; i++)
+        ls_infer_close(&(*b)->infer[i]);
+    uv_close((uv_handle_t *)&(*b)->wake, on_closed);
+    *b = NULL;
+}
+
+void ls_batch_push(struct ls_batch *b, struct ls_work *work)
+{
+    work->err = (struct ls_err){ 0 };
+    memset(work->busy_us, 0, sizeof(work->busy_us));
+    work->pushed_us = now_us();
+    pthread_mutex_lock(&b->lock);
+    queue_push(work->kind == LS_WORK_FACE ? &b->face : &b->small, work);
+    pthread_cond_signal(&b->ready);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static int queue_revoke(struct queue *q, const void *user)
+{
+    struct queue kept;
+    struct ls_work *w;
+    int n = 0;
+
+    queue_init(&kept);
+    while (q->count > 0) {
+        w = queue_pop(q);
+        if (w->user == user)
+            n++;
+        else
+            queue_push(&kept, w);
+    }
+    queue_init(q);
+    while (kept.count > 0)
+        queue_push(q, queue_pop(&kept));
+    return n;
+}
+
+int ls_batch_revoke(struct ls_batch *b, void *user)
+{
+    int n;
+
+    pthread_mutex_lock(&b->lock);
+    n = queue_revoke(&b->small, user) + queue_revoke(&b->face, user);
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}

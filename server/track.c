@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tracking. Flow: session -> (device: detect) -> here -> session. A record a frame, from smooth_half
+// frames before the one that is handed out next to the newest one. Loop thread. What surprises: the
+// exact profile looks at every frame and averages forward over five integer boxes in place, as the
+// original does, its treatment of the last frames included (WAV2LIP.md section 3).
+#include "track.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FACES = 8, EXACT_WINDOW = 5, KEYS_PER_SEARCH = 8 };
+
+struct record {
+    bool cut, known; // known: has been looked at
+    int face_count;
+    struct ls_face face[FACES];
+    struct ls_spot raw; // valid for frames <= decided
+};
+
+// The person that is followed.
+struct follow {
+    bool active;
+    struct ls_box box;
+    int track_id;
+    int64_t seen; // frame in which it was seen last
+};
+
+struct ls_track {
+    struct ls_track_params p;
+    bool exact, ended, given;
+    struct record *record; // frames [base, end)
+    int capacity;
+    int64_t base, end;
+    int64_t decided; // raw spots are known up to and including this frame; -1: none
+    int64_t dense_until; // frames up to this one are looked at one by one
+    int64_t out;     // next frame to hand out
+    struct follow follow;
+    int track_count;
+    int side_px;     // at which faces were found last
+    int keys_without_face;
+    struct ls_spot last; // the last spot handed out that was found
+};
+
+static struct record *at(const struct ls_track *t, int64_t idx)
+{
+    assert(idx >= t->base && idx < t->end);
+    return &t->record[idx - t->base];
+}
+
+int ls_track_new(struct ls_track **out, const struct ls_track_params *params, struct ls_err *err)
+{
+    struct ls_track *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return ls_fail(err, LS_ENOMEM, "face track");
+    t->p = *params;
+    t->exact = params->job->profile == LS_PROFILE_WAV2LIP_EXACT;
+    if (t->exact)
+        t->p.interval = 1;
+    t->decided = -1;
+    t->dense_until = -1;
+    t->side_px = params->side_px;
+    *out = t;
+    return 0;
+}
+
+void ls_track_free(struct ls_track **t)
+{
+    if (!t || !*t)
+        return;
+    free((*t)->record);
+    free(*t);
+    *t = NULL;
+}
+
+static float area(const struct ls_box *b)
+{
+    return (b->x1 - b->x0) * (b->y1 - b->y0);
+}
+
+static float overlap(const struct ls_box *a, const struct ls_box *b)
+{
+    float w = fminf(a->x1, b->x1) - fmaxf(a->x0, b->x0);
+    float h = fminf(a->y1, b->y1) - fmaxf(a->y0, b->y0);
+
+    if (w <= 0 || h <= 0)
+        return 0;
+    return w * h / (area(a) + area(b) - w * h);
+}
+
+// How well a face goes on from where the person was: overlap, or nearness for a small fast face. 0: not.
+static float likeness(const struct ls_box *was, const struct ls_box *is)
+{
+    float size = sqrtf(area(was)), dx, dy, ratio = area(is) / area(was);
+
+    if (ratio < 0.33f || ratio > 3.0f)
+        return 0;
+    if (overlap(was, is) > 0.2f)
+        return 1 + overlap(was, is);
+    dx = (was->x0 + was->x1 - is->x0 - is->x1) / 2;
+    dy = (was->y0 + was->y1 - is->y0 - is->y1) / 2;
+    return hypotf(dx, dy) < 0.8f * size ? 0.5f : 0;
+}
+
+static float rank(const struct ls_track *t, const struct ls_face *f)
+{
+    float dx, dy;
+
+    switch (t->p.job->face.choose) {
+    case LS_CHOOSE_NEAREST:
+        dx = (f->box.x0 + f->box.x1) / 2 - t->p.job->face.nearest_x;
+        dy = (f->box.y0 + f->box.y1) / 2 - t->p.job->face.nearest_y;
+        return -hypotf(dx, dy);
+    case LS_CHOOSE_BEST_SCORE:
+        return f->score;
+    default:
+        return area(&f->box);
+    }
+}
+
+// Whom the faces of a frame continue, given whom we followed. Pure: *follow is updated, nothing else.
+static struct ls_spot associate(const struct ls_track *t, struct follow *follow, int *track_count,
+                                int64_t idx)
+{
+    const struct record *r = at(t, idx);
+    struct ls_spot spot = { 0 };
+    float best = 0, value;
+    int i, pick = -1;
+
+    // The original has no memory: the best score of every frame wins.
+    if (r->cut || t->exact)
+        follow->active = false;
+    for (i = 0; follow->active && i < r->face_count; i++) {
+        value = likeness(&follow->box, &r->face[i].box);
+        if (value > best) {
+            best = value;
+            pick = i;
+        }
+    }
+    if (pick < 0 && follow->active && idx - follow->seen <= t->p.lost_frames_max)
+        return spot;
+    if (pick < 0) {
+        for (i = 0; i < r->face_count; i++)
+            if (pick < 0 || rank(t, &r->face[i]) > rank(t, &r->face[pick]))
+                pick = i;
+        follow->active = pick >= 0;
+        if (pick < 0)
+            return spot;
+        follow->track_id = ++*track_count;
+    }
+    follow->box = r->face[pick].box;
+    follow->seen = idx;
+    spot.found = true;
+    spot.face = r->face[pick];
+    spot.track_id = follow->track_id;
+    return spot;
+}
+
+static float mix(float a, float b, float k)
+{
+    return a + (b - a) * k;
+}
+
+static struct ls_face face_mix(const struct ls_face *a, const struct ls_face *b, float k)
+{
+    struct ls_face m = *a;
+    int i;
+
+    m.box = (struct ls_box){ mix(a->box.x0, b->box.x0, k), mix(a->box.y0, b->box.y0, k),
+                             mix(a->box.x1, b->box.x1, k), mix(a->box.y1, b->box.y1, k) };
+    m.score = mix(a->score, b->score, k);
+    m.points_known = a->points_known && b->points_known;
+    for (i = 0; i < LS_POINTS; i++) {
+        m.point[i][0] = mix(a->point[i][0], b->point[i][0], k);
+        m.point[i][1] = mix(a->point[i][1], b->point[i][1], k);
+    }
+    return m;
+}
+
+// The frame that must be looked at next, after `decided`; -1: more frames must come first.
+static int64_t target(const struct ls_track *t)
+{
+    int64_t a = t->decided, c;
+
+    if (a + 1 >= t->end)
+        return -1;
+    if (a < 0 || at(t, a + 1)->cut || a + 1 <= t->dense_until)
+        return a + 1;
+    for (c = a + 1; c <= a + t->p.interval && c < t->end; c++) {
+        if (c == a + t->p.interval)
+            return c;
+        if (c + 1 < t->end ? at(t, c + 1)->cut : t->ended)
+            return c;
+    }
+    return -1;
+}
+
+static void decide(struct ls_track *t, int64_t idx)
+{
+    struct record *a, *b = at(t, idx);
+    struct follow follow = t->follow;
+    int64_t from = t->decided, i;
+    int tracks = t->track_count;
+    struct ls_spot spot = associate(t, &follow, &tracks, idx);
+
+    if (idx > from + 1) {
+        a = at(t, from);
+        if (a->raw.found != spot.found || a->raw.track_id != spot.track_id) {
+            t->dense_until = idx;
+            return;
+        }
+        for (i = from + 1; i < idx; i++) {
+            at(t, i)->raw = spot;
+            if (spot.found)
+                at(t, i)->raw.face = face_mix(&a->raw.face, &spot.face,
+                                              (float)(i - from) / (float)(idx - from));
+        }
+    }
+    b->raw = spot;
+    t->follow = follow;
+    t->track_count = tracks;
+    t->decided = idx;
+    t->keys_without_face = spot.found ? 0 : t->keys_without_face + 1;
+}
+
+// Decides as far as what is known allows.
+static void advance(struct ls_track *t)
+{
+    int64_t idx;
+
+    if (t->given)
+        return;
+    while ((idx = target(t)) >= 0 && at(t, idx)->known)
+        decide(t, idx);
+}
+
+static int add(struct ls_track *t, struct record **out, struct ls_err *err)
+{
+    int64_t keep = t->out - t->p.smooth_half - EXACT_WINDOW;
+    struct record *grown;
+    int capacity;
+
+    if (keep > t->decided)
+        keep = t->decided;
+    if (keep > t->base && t->end - t->base == t->capacity) {
+        memmove(t->record, at(t, keep), (size_t)(t->end - keep) * sizeof(*t->record));
+        t->base = keep;
+    }
+    if (t->end - t->base == t->capacity) {
+        capacity = t->capacity ? 2 * t->capacity : 32;
+        grown = realloc(t->record, (size_t)capacity * sizeof(*grown));
+        if (!grown)
+            return ls_fail(err, LS_ENOMEM, "face track of %d frames", capacity);
+        t->record = grown;
+        t->capacity = capacity;
+    }
+    t->end++;
+    *out = at(t, t->end - 1);
+    memset(*out, 0, sizeof(**out));
+    return 0;
+}
+
+int ls_track_frame(struct ls_track *t, bool cut, struct ls_err *err)
+{
+    struct record *r = NULL;
+    int ret = add(t, &r, err);
+
+    if (ret < 0)
+        return ret;
+    r->cut = cut && t->end > 1;
+    advance(t);
+    return 0;
+}
+
+int ls_track_given(struct ls_track *t, const struct ls_box *box, struct ls_err *err)
+{
+    struct record *r = NULL;
+    int ret = add(t, &r, err);
+
+    if (ret < 0)
+        return ret;
+    t->given = true;
+    if (box) {
+        r->raw.found = true;
+        r->raw.face.box = *box;
+        r->raw.face.score = 1;
+        r->raw.track_id = 1;
+    }
+    t->decided = t->end - 1;
+    return 0;
+}
+
+void ls_track_end(struct ls_track *t)
+{
+    t->ended = true;
+    advance(t);
+}
+
+bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *side_px_max)
+{
+    int64_t want = t->given ? -1 : target(t);
+
+    if (want < 0)
+        return false;
+    *idx = want;
+    *side_px = t->side_px;
+    // Small faces are searched for at once in a new scene, then now and again: it costs 20 times more.
+    *side_px_max = at(t, want)->cut || t->keys_without_face % KEYS_PER_SEARCH == 0 ? t->p.side_px_max
+                                                                                  : t->side_px;
+    return true;
+}
+
+void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, int side_px)
+{
+    int64_t idx = target(t);
+    int long_side = t->p.width_px > t->p.height_px ? t->p.width_px : t->p.height_px;
+    float size;
+    struct record *r;
+
+    assert(idx >= 0);
+    r = at(t, idx);
+    r->known = true;
+    r->face_count = count < FACES ? count : FACES;
+    memcpy(r->face, face, (size_t)r->face_count * sizeof(*face));
+    if (count == 0) {
+        t->side_px = t->p.side_px;
+    } else {
+        // 48 network pixels are plenty: a face that large is found at half the size, too.
+        size = sqrtf(area(&face[0].box)) * (float)side_px / (float)long_side;
+        t->side_px = size > 48 && side_px / 2 >= t->p.side_px ? side_px / 2 : side_px;
+    }
+    advance(t);
+}
+
+static void limit_box(const struct ls_track *t, struct ls_box *b)
+{
+    b->x0 = fmaxf(b->x0, 0);
+    b->y0 = fmaxf(b->y0, 0);
+    b->x1 = fminf(b->x1, (float)t->p.width_px);
+    b->y1 = fminf(b->y1, (float)t->p.height_px);
+}
+
+static void pad_box(const struct ls_track *t, struct ls_box *b)
+{
+    b->x0 -= (float)t->p.job->face.pad_left;
+    b->y0 -= (float)t->p.job->face.pad_top;
+    b->x1 += (float)t->p.job->face.pad_right;
+    b->y1 += (float)t->p.job->face.pad_bottom;
+    limit_box(t, b);
+}
+
+// Can frame `idx` be part of the average around the frame whose spot is `mid`?
+static bool joins(const struct ls_track *t, int64_t idx, const struct ls_spot *mid)
+{
+    return idx >= t->base && idx <= t->decided && at(t, idx)->raw.found &&
+           at(t, idx)->raw.track_id == mid->track_id;
+}
+
+// The centred average; false while frames of the window are undecided.
+static bool smooth(const struct ls_track *t, int64_t idx, struct ls_spot *out)
+{
+    const struct ls_spot *mid = &at(t, idx)->raw;
+    struct ls_face sum = mid->face;
+    int half, i;
+
+    *out = *mid;
+    if (!mid->found || t->p.smooth_half == 0)
+        return true;
+    if (!t->ended && idx + t->p.smooth_half > t->decided) {
+        // A cut that is known to come ends the window early; anything else must be awaited.
+        for (i = 1; idx + i < t->end && !at(t, idx + i)->cut; i++)
+            if (idx + i > t->decided)
+                return false;
+        if (idx + i >= t->end || idx + i > t->decided + 1)
+            return false;
+    }
+    for (half = 1; half <= t->p.smooth_half; half++)
+        if (!joins(t, idx - half, mid) || !joins(t, idx + half, mid))
+            break;
+    half--;
+    for (i = 1; i <= half; i++) {
+        sum = face_mix(&sum, &at(t, idx - i)->raw.face, 1.0f / (float)(2 * i));
+        sum = face_mix(&sum, &at(t, idx + i)->raw.face, 1.0f / (float)(2 * i + 1));
+    }
+    sum.score = mid->face.score;
+    out->face = sum;
+    return true;
+}
+
+static void integer_box(const struct ls_track *t, struct ls_box *b)
+{
+    b->x0 = truncf(fmaxf(b->x0, 0));
+    b->y0 = truncf(fmaxf(b->y0, 0));
+    b->x1 = truncf(fmaxf(b->x1, 0));
+    b->y1 = truncf(fmaxf(b->y1, 0));
+    pad_box(t, b);
+}
+
+// The original's average: rows idx..idx+4, or the last five rows (fewer as Python slices them) at the
+// end. Rows are made integer and padded when they are first read, and overwritten in place.
+static bool smooth_exact(struct ls_track *t, int64_t idx, struct ls_spot *out)
+{
+    int64_t n = t->end, from = idx, until = idx + EXACT_WINDOW, i;
+    double sum[4] = { 0 };
+    struct ls_box *b;
+    int count = 0;
+
+    if (t->p.job->face.smoothing_frames <= 1) {
+        *out = at(t, idx)->raw;
+        return true;
+    }
+    if (until > n) {
+        if (!t->ended)
+            return false;
+        // boxes[n - 5:] counts from the end when n < 5: n = 3 gives the last 2 rows, n = 4 the last 1.
+        from = n >= EXACT_WINDOW ? n - EXACT_WINDOW : n - EXACT_WINDOW + n;
+        from = from < 0 ? 0 : from;
+        until = n;
+    }
+    if (until - 1 > t->decided)
+        return false;
+    for (i = from; i < until; i++) {
+        b = &at(t, i)->raw.face.box;
+        sum[0] += (double)b->x0;
+        sum[1] += (double)b->y0;
+        sum[2] += (double)b->x1;
+        sum[3] += (double)b->y1;
+        count++;
+    }
+    b = &at(t, idx)->raw.face.box;
+    b->x0 = (float)trunc(sum[0] / count);
+    b->y0 = (float)trunc(sum[1] / count);
+    b->x1 = (float)trunc(sum[2] / count);
+    b->y1 = (float)trunc(sum[3] / count);
+    *out = at(t, idx)->raw;
+    return true;
+}
+
+bool ls_track_next(struct ls_track *t, struct ls_spot *out)
+{
+    struct ls_spot spot;
+    int64_t i;
+
+    if (t->out > t->decided)
+        return false;
+    if (t->given) {
+        spot = at(t, t->out)->raw;
+        if (spot.found)
+            limit_box(t, &spot.face.box);
+    } else if (t->exact) {
+        // A box is made integer once, when it is decided; `known` is done with and marks that.
+        for (i = t->out; i <= t->decided; i++)
+            if (at(t, i)->known && at(t, i)->raw.found) {
+                integer_box(t, &at(t, i)->raw.face.box);
+                at(t, i)->known = false;
+            }
+        if (!smooth_exact(t, t->out, &spot))
+            return false;
+    } else {
+        if (!smooth(t, t->out, &spot))
+            return false;
+        if (spot.found)
+            pad_box(t, &spot.face.box);
+    }
+    if (spot.found) {
+        t->last = spot;
+    } else if (t->p.job->face.missing == LS_MISSING_HOLD_BOX && t->last.found) {
+        spot = t->last;
+        spot.held = true;
+    }
+    // A sliver at the frame's edge is no face.
+    if (spot.found && (spot.face.box.x1 - spot.face.box.x0 < 4 ||
+                       spot.face.box.y1 - spot.face.box.y0 < 4))
+        spot.found = spot.held = false;
+    t->out++;
+    *out = spot;
+    return true;
+}
+
+void ls_track_signature(uint8_t out[LS_SIGNATURE], const struct ls_frame *frame)
+{
+    int step = frame->format == LS_PIX_RGB24 ? 3 : 1, x, y, i = 0;
+    const uint8_t *row;
+
+    for (y = 0; y < 18; y++) {
+        row = frame->plane[0] + (ptrdiff_t)frame->stride[0] * ((2 * y + 1) * frame->height_px / 36);
+        for (x = 0; x < 32; x++)
+            // Green stands for luma in RGB.
+            out[i++] = row[(ptrdiff_t)step * ((2 * x + 1) * frame->width_px / 64) + (step == 3)];
+    }
+}
+
+bool ls_track_is_cut(const uint8_t before[LS_SIGNATURE], const uint8_t after[LS_SIGNATURE])
+{
+    int i, changed = 0;
+
+    // A cut changes most points a lot; motion changes some, light changes all of them a little.
+    for (i = 0; i < LS_SIGNATURE; i++)
+        changed += abs((int)before[i] - (int)after[i]) > 24;
+    return changed > LS_SIGNATURE * 45 / 100;
+}
