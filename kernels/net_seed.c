@@ -8,23 +8,13 @@
 #include <stdlib.h>
 
 #include "net_shape.h"
+#include "splitmix.h"
 
 struct seeder {
     struct ls_weights *w;
     uint64_t state;
     struct ls_err *err;
 };
-
-// Uniform in -1..1, 24 bits.
-static double next_uniform(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return (double)(z >> 40) * 0x1p-23 - 1;
-}
 
 // A tensor of middle + spread * uniform.
 static int add(struct seeder *s, const struct ls_net_layer *l, const char *suffix, int dim_count,
@@ -41,7 +31,7 @@ static int add(struct seeder *s, const struct ls_net_layer *l, const char *suffi
     if (!values)
         return ls_fail(s->err, LS_ENOMEM, "no memory for seeded weights");
     for (size_t i = 0; i < n; i++)
-        values[i] = (float)(middle + spread * next_uniform(&s->state));
+        values[i] = (float)(middle + spread * ls_splitmix_uniform(&s->state));
     snprintf(name, sizeof name, "%s%s", l->name, suffix);
     r = ls_weights_add(s->w, name, values, dim_count, dim, s->err);
     free(values);

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// The border of arithmetic: every argument of every operation is checked here, once, for all back
+// ends, which then only assert. A fault is the caller's (LS_EFIELD), except samples that no decoder
+// should give (LS_EMEDIA). Calls belong to the lane's thread.
+#include "backend.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BATCH_MAX = 64,
+    SIDE_MIN = 16,
+    SIDE_MAX = 8192,
+    COLUMNS_MAX = 1 << 20, // of one job; 3.6 hours
+    LONG_SIDE_MIN = 64,
+    LONG_SIDE_MAX = 1280,
+};
+#define COORDINATE_MAX 32768.0f // four times the largest frame
+#define SAMPLE_MAX     65536.0f // a voice is -1..1; decoders overshoot, but not so much
+#define FEATHER_MAX    24.0f
+
+struct ls_backend {
+    const struct ls_backend_ops *ops;
+    void *be;
+    const struct ls_model *model;
+    int batch_max;
+};
+
+struct ls_lane {
+    const struct ls_backend *backend;
+    void *lane;
+};
+
+static const struct ls_backend_ops *ops_of(const char *name)
+{
+    if (!strcmp(name, "ref"))
+        return &ls_backend_ref;
+    if (!strcmp(name, "cpu") || !strcmp(name, "auto"))
+        return &ls_backend_cpu;
+    return NULL;
+}
+
+int ls_backend_open(struct ls_backend **out, const char *name, const struct ls_model *model,
+                    int batch_max, struct ls_err *err)
+{
+    struct ls_backend *b;
+    int r;
+
+    if (!name || !ops_of(name))
+        return ls_fail(err, LS_EFIELD, "back end \"%.32s\" is not known (ref, cpu, auto)",
+                       name ? name : "");
+    if (!model || !model->generator)
+        return ls_fail(err, LS_EMODEL, "no model");
+    if (batch_max < 1 || batch_max > BATCH_MAX)
+        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", batch_max, BATCH_MAX);
+    b = calloc(1, sizeof *b);
+    if (!b)
+        return ls_fail(err, LS_ENOMEM, "no memory for the back end");
+    *b = (struct ls_backend){.ops = ops_of(name), .model = model, .batch_max = batch_max};
+    r = b->ops->open(&b->be, model, batch_max, err);
+    if (r < 0) {
+        free(b);
+        return r;
+    }
+    *out = b;
+    return 0;
+}
+
+void ls_backend_close(struct ls_backend **be)
+{
+    if (!be || !*be)
+        return;
+    (*be)->ops->close(&(*be)->be);
+    free(*be);
+    *be = NULL;
+}
+
+const char *ls_backend_name(const struct ls_backend *be)
+{
+    return be->ops->name;
+}
+
+const char *ls_backend_arithmetic(const struct ls_backend *be)
+{
+    return be->ops->arithmetic(be->be);
+}
+
+int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err)
+{
+    struct ls_lane *l = calloc(1, sizeof *l);
+    int r;
+
+    if (!l)
+        return ls_fail(err, LS_ENOMEM, "no memory for a lane");
+    l->backend = be;
+    r = be->ops->lane_open(&l->lane, be->be, err);
+    if (r < 0) {
+        free(l);
+        return r;
+    }
+    *out = l;
+    return 0;
+}
+
+void ls_lane_close(struct ls_lane **lane)
+{
+    if (!lane || !*lane)
+        return;
+    (*lane)->backend->ops->lane_close(&(*lane)->lane);
+    free(*lane);
+    *lane = NULL;
+}
+
+// False for NaN.
+static bool within(float v, float low, float high)
+{
+    return v >= low && v <= high;
+}
+
+static int check_frame(const struct ls_frame *f, struct ls_err *err)
+{
+    int planes = 1, row[3] = {0};
+
+    if (!f || f->width_px < SIDE_MIN || f->width_px > SIDE_MAX || f->height_px < SIDE_MIN ||
+        f->height_px > SIDE_MAX)
+        return ls_fail(err, LS_EFIELD, "a frame of %dx%d: sides of %d to %d are possible",
+                       f ? f->width_px : 0, f ? f->height_px : 0, SIDE_MIN, SIDE_MAX);
+    if (f->format == LS_PIX_RGB24) {
+        row[0] = 3 * f->width_px;
+    } else if (f->format == LS_PIX_I420 && (unsigned)f->matrix <= LS_MATRIX_BT2020) {
+        planes = 3;
+        row[0] = f->width_px;
+        row[1] = row[2] = (f->width_px + 1) / 2;
+    } else {
+        return ls_fail(err, LS_EFIELD, "a frame of format %d, matrix %d", (int)f->format,
+                       (int)f->matrix);
+    }
+    for (int i = 0; i < planes; i++)
+        if (!f->plane[i] || f->stride[i] < row[i])
+            return ls_fail(err, LS_EFIELD, "plane %d of a frame: rows of %d bytes, %d apart", i,
+                           row[i], f->plane[i] ? f->stride[i] : 0);
+    return 0;
+}
+
+static int check_box(const struct ls_box *b, struct ls_err *err)
+{
+    const float m = COORDINATE_MAX;
+
+    if (!b)
+        return ls_fail(err, LS_EFIELD, "no box");
+    if (!within(b->x0, -m, m) || !within(b->y0, -m, m) || !within(b->x1, -m, m) ||
+        !within(b->y1, -m, m) || !(b->x1 > b->x0) || !(b->y1 > b->y0))
+        return ls_fail(err, LS_EFIELD, "box (%g, %g, %g, %g) is empty or far away", (double)b->x0,
+                       (double)b->y0, (double)b->x1, (double)b->y1);
+    return 0;
+}
+
+// The first and last sample that the job's columns hear, reflection included.
+static void mel_span(const struct ls_mel_job *j, int64_t *first, int64_t *last)
+{
+    // The periodic window's first value is 0, so it does not count.
+    int64_t low = LS_MEL_HOP * j->first - LS_MEL_FFT / 2 + 1;
+    int64_t high = LS_MEL_HOP * (j->first + j->count - 1) + LS_MEL_FFT / 2 - 1;
+
+    *last = high > -low ? high : -low; // index -i is read at i
+    if (j->total >= 0 && *last > j->total - 1)
+        *last = j->total - 1;
+    if (j->total >= 0 && high > j->total - 1 && 2 * (j->total - 1) - high < low)
+        low = 2 * (j->total - 1) - high; // and index total - 1 + i at total - 1 - i
+    *first = low > 1 ? low - 1 : 0;      // one more for the pre-emphasis
+}
+
+static int check_mel(const struct ls_mel_job *j, struct ls_err *err)
+{
+    int64_t first, last;
+
+    if (!j || !j->pcm || j->count < 1 || j->count > COLUMNS_MAX || j->first < 0 ||
+        j->first > INT64_MAX / LS_TICKS || j->pcm_first < 0 || j->pcm_count < 1 ||
+        j->pcm_first > INT64_MAX - j->pcm_count)
+        return ls_fail(err, LS_EFIELD, "a mel job of %d columns from %lld on", j ? j->count : 0,
+                       j ? (long long)j->first : 0);
+    if (j->total >= 0 &&
+        (j->total <= LS_MEL_FFT / 2 || j->first + j->count - 1 > j->total / LS_MEL_HOP))
+        return ls_fail(err, LS_EFIELD, "columns %lld + %d of a voice of %lld samples",
+                       (long long)j->first, j->count, (long long)j->total);
+    mel_span(j, &first, &last);
+    if (first < j->pcm_first || last >= j->pcm_first + j->pcm_count)
+        return ls_fail(err, LS_EFIELD, "columns %lld + %d need samples %lld to %lld",
+                       (long long)j->first, j->count, (long long)first, (long long)last);
+    for (int64_t i = first; i <= last; i++)
+        if (!within(j->pcm[i - j->pcm_first], -SAMPLE_MAX, SAMPLE_MAX))
+            return ls_fail(err, LS_EMEDIA, "sample %lld of the voice is not a sane number",
+                           (long long)i);
+    return 0;
+}
+
+int ls_mel(struct ls_lane *lane, float *out, const struct ls_mel_job *job, struct ls_err *err)
+{
+    int r = out ? check_mel(job, err) : ls_fail(err, LS_EFIELD, "nowhere to put mel columns");
+
+    return r < 0 ? r : lane->backend->ops->mel(lane->lane, out, job, err);
+}
+
+int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count, const struct ls_frame *frame,
+              const struct ls_detect_params *params, struct ls_err *err)
+{
+    static const struct ls_detect_params usual = {0};
+    const struct ls_detect_params *p = params ? params : &usual;
+    int r = check_frame(frame, err);
+
+    if (r < 0)
+        return r;
+    if (!out || !count)
+        return ls_fail(err, LS_EFIELD, "nowhere to put faces");
+    if (p->long_side_px && (p->long_side_px < LONG_SIDE_MIN || p->long_side_px > LONG_SIDE_MAX ||
+                            p->long_side_px % 32))
+        return ls_fail(err, LS_EFIELD, "a long side of %d: multiples of 32, %d to %d, are possible",
+                       p->long_side_px, LONG_SIDE_MIN, LONG_SIDE_MAX);
+    if (!within(p->score_min, 0, 1))
+        return ls_fail(err, LS_EFIELD, "a lowest score of %g", (double)p->score_min);
+    if (lane->backend->model->detector == LS_DETECTOR_NONE)
+        return ls_fail(err, LS_EMODEL, "no face detector was loaded");
+    return lane->backend->ops->detect(lane->lane, out, count, frame, p, err);
+}
+
+int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
+            const struct ls_box *box, bool exact, struct ls_err *err)
+{
+    int r = check_frame(frame, err);
+
+    if (r == 0)
+        r = check_box(box, err);
+    if (r == 0 && exact && frame->format != LS_PIX_RGB24)
+        r = ls_fail(err, LS_EFIELD, "an exact crop needs RGB24 frames");
+    if (r == 0 && !out)
+        r = ls_fail(err, LS_EFIELD, "nowhere to put a face");
+    return r < 0 ? r : lane->backend->ops->crop(lane->lane, out, frame, box, exact, err);
+}
+
+int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel, int count,
+                struct ls_err *err)
+{
+    if (count < 1 || count > lane->backend->batch_max)
+        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", count,
+                       lane->backend->batch_max);
+    if (!out || !face || !mel)
+        return ls_fail(err, LS_EFIELD, "a batch without faces or sound");
+    for (int i = 0; i < count * LS_MEL_WINDOW * LS_MEL_BANDS; i++)
+        if (!within(mel[i], -SAMPLE_MAX, SAMPLE_MAX))
+            return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number",
+                           i / (LS_MEL_WINDOW * LS_MEL_BANDS));
+    return lane->backend->ops->generate(lane->lane, out, face, mel, count, err);
+}
+
+static int check_paste(const struct ls_paste *p, struct ls_err *err)
+{
+    const float *e = p->mouth;
+
+    if (!p->face)
+        return ls_fail(err, LS_EFIELD, "no face to paste");
+    if (p->exact)
+        return 0;
+    if ((unsigned)p->mask > LS_MASK_RECTANGLE)
+        return ls_fail(err, LS_EFIELD, "mask %d is not known", (int)p->mask);
+    if (!within(p->feather_px, 0, FEATHER_MAX) || !within(p->colour_match, 0, 1) ||
+        !within(p->strength, 0, 1))
+        return ls_fail(err, LS_EFIELD,
+                       "feather %g (0..%g), colour match %g (0..1), strength %g "
+                       "(0..1)",
+                       (double)p->feather_px, (double)FEATHER_MAX, (double)p->colour_match,
+                       (double)p->strength);
+    if (p->colour_match > 0 && !p->source)
+        return ls_fail(err, LS_EFIELD, "a colour match needs the source's face");
+    if (p->mask == LS_MASK_MOUTH && (!within(e[0], -4, 4) || !within(e[1], -4, 4) ||
+                                     !within(e[2], 1e-3f, 4) || !within(e[3], 1e-3f, 4)))
+        return ls_fail(err, LS_EFIELD, "mouth at (%g, %g), radii %g and %g", (double)e[0],
+                       (double)e[1], (double)e[2], (double)e[3]);
+    return 0;
+}
+
+int ls_composite(struct ls_lane *lane, const struct ls_frame *frame, const struct ls_paste *paste,
+                 struct ls_err *err)
+{
+    int r = check_frame(frame, err);
+
+    if (r == 0 && !paste)
+        r = ls_fail(err, LS_EFIELD, "nothing to paste");
+    if (r == 0)
+        r = check_box(&paste->box, err);
+    if (r == 0)
+        r = check_paste(paste, err);
+    return r < 0 ? r : lane->backend->ops->composite(lane->lane, frame, paste, err);
+}
