@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The start-up check: a seeded network and a mel column through a back end, against values made by
+// other code (golden.h). It finds a wrong library, a broken processor feature and a wrong build; it
+// says nothing about the weights that the process loaded. One thread, well under a second.
+#include <math.h>
+#include <stdlib.h>
+
+#include "backend.h"
+#include "golden.h"
+#include "splitmix.h"
+
+// A picture's value may differ by a quarter of an 8-bit step, a mel value by what float32 loses on
+// noise.
+#define PICTURE_WITHIN (0.25f / 255)
+#define MEL_WITHIN     1e-3f
+
+struct check_data {
+    uint8_t face[LS_FACE_SIZE * LS_FACE_SIZE * 3];
+    float mel[LS_MEL_WINDOW * LS_MEL_BANDS];
+    float pcm[LS_GOLDEN_PCM];
+    float picture[LS_FACE_SIZE * LS_FACE_SIZE * 3];
+    float column[LS_MEL_BANDS];
+};
+
+static void fill(struct check_data *d)
+{
+    uint64_t state = LS_GOLDEN_INPUT_SEED;
+
+    for (size_t i = 0; i < sizeof d->face; i++)
+        d->face[i] = (uint8_t)(ls_splitmix_next(&state) >> 56);
+    for (int i = 0; i < LS_MEL_WINDOW * LS_MEL_BANDS; i++)
+        d->mel[i] = (float)(4 * ls_splitmix_uniform(&state));
+    for (int i = 0; i < LS_GOLDEN_PCM; i++)
+        d->pcm[i] = (float)(ls_splitmix_uniform(&state) / 4);
+}
+
+static int compare(const struct check_data *d, struct ls_err *err)
+{
+    float picture = 0, mel = 0;
+
+    for (int i = 0; i < LS_GOLDEN_SAMPLES; i++) {
+        float gap = fabsf(d->picture[ls_golden_picture[i].idx] - ls_golden_picture[i].value);
+
+        picture = gap <= picture ? picture : gap; // a NaN stays
+    }
+    for (int i = 0; i < LS_MEL_BANDS; i++) {
+        float gap = fabsf(d->column[i] - ls_golden_mel[i]);
+
+        mel = gap <= mel ? mel : gap;
+    }
+    if (picture <= PICTURE_WITHIN && mel <= MEL_WITHIN)
+        return 0;
+    return ls_fail(err, LS_EDEVICE,
+                   "the picture differs by up to %g (%g allowed), the mel column by %g (%g)",
+                   (double)picture, (double)PICTURE_WITHIN, (double)mel, (double)MEL_WITHIN);
+}
+
+int ls_model_check(const char *backend, struct ls_err *err)
+{
+    static const struct ls_model_params params = {.seed = LS_GOLDEN_SEED};
+    struct check_data *d = malloc(sizeof *d);
+    struct ls_model *model = NULL;
+    struct ls_backend *be = NULL;
+    struct ls_lane *lane = NULL;
+    struct ls_mel_job job = {
+        .pcm_count = LS_GOLDEN_PCM, .total = LS_GOLDEN_PCM, .first = LS_GOLDEN_COLUMN, .count = 1};
+    int r;
+
+    if (!d)
+        return ls_fail(err, LS_ENOMEM, "no memory for the check");
+    fill(d);
+    job.pcm = d->pcm;
+    r = ls_model_open(&model, &params, err);
+    if (r == 0)
+        r = ls_backend_open(&be, backend, model, 1, err);
+    if (r == 0)
+        r = ls_lane_open(&lane, be, err);
+    if (r == 0)
+        r = ls_generate(lane, d->picture, d->face, d->mel, 1, err);
+    if (r == 0)
+        r = ls_mel(lane, d->column, &job, err);
+    if (r == 0)
+        r = compare(d, err);
+    ls_lane_close(&lane);
+    ls_backend_close(&be);
+    ls_model_close(&model);
+    free(d);
+    return r;
+}
