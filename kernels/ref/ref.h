@@ -7,6 +7,7 @@
 #define LS_REF_H
 
 #include "../backend.h"
+#include "../detect.h"
 #include "../net.h"
 
 struct ls_ref_detect; // detect.c's: the detector planned for a size, with its buffers
@@ -31,6 +32,9 @@ LS_MUST int ls_ref_detect(struct ls_ref_lane *lane, struct ls_face *out, int *co
                           struct ls_err *err);
 void ls_ref_detect_done(
     struct ls_ref_lane *lane); // frees lane->detect, sets it to NULL; NULL is fine
+// Fills a detector's input, [3][net_height][net_width], from the frame.
+void ls_ref_letterbox(float *input, const struct ls_frame *frame,
+                      const struct ls_letterbox *letterbox);
 LS_MUST int ls_ref_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
                         bool exact, struct ls_err *err);
 LS_MUST int ls_ref_composite(const struct ls_frame *frame, const struct ls_paste *paste,

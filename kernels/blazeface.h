@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// BlazeFace (Bazarevsky et al., 2019), MediaPipe's back-camera model of 256 x 256, as
+// docker/blazeface.py converts it; its faces mapped to YuNet's convention by numbers fitted on real
+// clips. Constant data and pure functions; any thread.
+#ifndef LS_BLAZEFACE_H
+#define LS_BLAZEFACE_H
+
+#include "detect.h"
+
+enum { LS_BLAZEFACE_SIZE = 256 };
+
+extern const struct ls_net_spec ls_blazeface;
+
+// Candidates in the network's own convention, so that what overlaps is judged on them: the points
+// are eyes, nose and, twice, the mouth's centre.
+void ls_blazeface_candidates(struct ls_candidates *out, const float *const *outputs,
+                             float score_min);
+// One such face to YuNet's convention.
+void ls_blazeface_map(struct ls_face *face);
+
+#endif

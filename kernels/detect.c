@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arithmetic around a detector: input sizes, plans, non-maximum suppression, back to frame
+// pixels. Called by the back ends; any thread. What surprises: YuNet's strongest box of an
+// overlapping group stands for it, as its authors have it, while BlazeFace's group is averaged by
+// score, as MediaPipe has it: its single boxes shake from frame to frame.
+#include "detect.h"
+
+#include <assert.h>
+#include <math.h>
+
+#include "blazeface.h"
+#include "yunet.h"
+
+#define OVERLAP_MAX 0.3f // of both, by their authors
+
+static int scaled(int size, double scale)
+{
+    int n = (int)lround(size * scale);
+
+    return n < 1 ? 1 : n;
+}
+
+void ls_detect_letterbox(struct ls_letterbox *out, enum ls_detector detector,
+                         const struct ls_frame *frame, const struct ls_detect_params *params)
+{
+    int longer = frame->width_px > frame->height_px ? frame->width_px : frame->height_px;
+    int side = params->long_side_px ? params->long_side_px : 320;
+    bool blaze = detector == LS_DETECTOR_BLAZEFACE;
+    double scale = blaze ? (double)LS_BLAZEFACE_SIZE / longer : fmin(1, (double)side / longer);
+    struct ls_letterbox box = {.image_width = scaled(frame->width_px, scale),
+                               .image_height = scaled(frame->height_px, scale)};
+
+    box.net_width = blaze ? LS_BLAZEFACE_SIZE : (box.image_width + 31) / 32 * 32;
+    box.net_height = blaze ? LS_BLAZEFACE_SIZE : (box.image_height + 31) / 32 * 32;
+    box.x_scale = (float)box.image_width / (float)frame->width_px;
+    box.y_scale = (float)box.image_height / (float)frame->height_px;
+    box.bgr = !blaze;
+    box.gain = blaze ? 1 / 127.5f : 1;
+    box.offset = blaze ? -1 : 0;
+    box.empty = blaze ? -1 : 0;
+    *out = box;
+}
+
+int ls_detect_plan(struct ls_net **out, const struct ls_model *model, int net_width, int net_height,
+                   struct ls_err *err)
+{
+    struct ls_net_params params = {.input[0] = {3, net_height, net_width}};
+    struct ls_weights *renamed = NULL;
+    int r;
+
+    if (model->detector == LS_DETECTOR_BLAZEFACE)
+        return ls_net_plan(out, &ls_blazeface, model->detector_weights, &params, err);
+    r = ls_yunet_rename(&renamed, model->detector_weights, err);
+    if (r == 0)
+        r = ls_net_plan(out, &ls_yunet, renamed, &params, err);
+    ls_weights_close(&renamed);
+    return r;
+}
+
+void ls_candidates_add(struct ls_candidates *c, const struct ls_face *face)
+{
+    int weakest = 0;
+    float sum = face->score + face->box.x0 + face->box.y0 + face->box.x1 + face->box.y1;
+
+    for (int p = 0; p < LS_POINTS; p++)
+        sum += face->point[p][0] + face->point[p][1];
+    if (!isfinite(sum))
+        return;
+    if (c->count < LS_CANDIDATES_MAX) {
+        c->face[c->count++] = *face;
+        return;
+    }
+    for (int i = 1; i < c->count; i++)
+        if (c->face[i].score < c->face[weakest].score)
+            weakest = i;
+    if (face->score > c->face[weakest].score)
+        c->face[weakest] = *face;
+}
+
+static float area(const struct ls_box *b)
+{
+    return (b->x1 - b->x0) * (b->y1 - b->y0);
+}
+
+// Intersection over union.
+static float overlap(const struct ls_box *a, const struct ls_box *b)
+{
+    float w = fminf(a->x1, b->x1) - fmaxf(a->x0, b->x0);
+    float h = fminf(a->y1, b->y1) - fmaxf(a->y0, b->y0);
+
+    return w > 0 && h > 0 ? w * h / (area(a) + area(b) - w * h) : 0;
+}
+
+// sum += weight * face, in boxes and points.
+static void face_add(struct ls_face *sum, const struct ls_face *face, float weight)
+{
+    sum->box.x0 += weight * face->box.x0;
+    sum->box.y0 += weight * face->box.y0;
+    sum->box.x1 += weight * face->box.x1;
+    sum->box.y1 += weight * face->box.y1;
+    for (int p = 0; p < LS_POINTS; p++) {
+        sum->point[p][0] += weight * face->point[p][0];
+        sum->point[p][1] += weight * face->point[p][1];
+    }
+}
+
+// Takes the strongest face and its group out of c; the first of equals wins.
+static struct ls_face take_strongest(struct ls_candidates *c, bool average)
+{
+    int best = 0, kept = 0;
+    struct ls_face strongest, mean = {0};
+    float weight_sum = 0;
+
+    for (int i = 1; i < c->count; i++)
+        if (c->face[i].score > c->face[best].score)
+            best = i;
+    strongest = c->face[best];
+    for (int i = 0; i < c->count; i++) {
+        if (i != best && overlap(&c->face[i].box, &strongest.box) <= OVERLAP_MAX) {
+            c->face[kept++] = c->face[i];
+            continue;
+        }
+        face_add(&mean, &c->face[i], c->face[i].score);
+        weight_sum += c->face[i].score;
+    }
+    c->count = kept;
+    if (average && weight_sum > 0) {
+        struct ls_face zero = {.score = strongest.score, .points_known = true};
+
+        strongest = zero;
+        face_add(&strongest, &mean, 1 / weight_sum);
+    }
+    return strongest;
+}
+
+static void to_frame(struct ls_face *face, const struct ls_letterbox *l)
+{
+    face->box.x0 /= l->x_scale;
+    face->box.x1 /= l->x_scale;
+    face->box.y0 /= l->y_scale;
+    face->box.y1 /= l->y_scale;
+    for (int p = 0; p < LS_POINTS; p++) {
+        face->point[p][0] /= l->x_scale;
+        face->point[p][1] /= l->y_scale;
+    }
+}
+
+void ls_detect_faces(struct ls_face *out, int *count, enum ls_detector detector,
+                     const float *const *outputs, const struct ls_letterbox *letterbox,
+                     const struct ls_detect_params *params)
+{
+    bool blaze = detector == LS_DETECTOR_BLAZEFACE;
+    float score_min = params->score_min > 0 ? params->score_min : blaze ? 0.5f : 0.6f;
+    struct ls_candidates c;
+
+    c.count = 0;
+    if (blaze)
+        ls_blazeface_candidates(&c, outputs, score_min);
+    else
+        ls_yunet_candidates(&c, outputs, letterbox, score_min);
+    *count = 0;
+    while (c.count > 0 && *count < LS_FACES_MAX) {
+        struct ls_face *face = &out[(*count)++];
+
+        *face = take_strongest(&c, blaze);
+        if (blaze)
+            ls_blazeface_map(face);
+        to_frame(face, letterbox);
+    }
+}
