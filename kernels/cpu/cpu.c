@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cpu back end's table: opens the generator as oneDNN primitives, gives each lane its buffers,
+// and feeds faces and mel windows in and out of them. Lanes run at the same time on a thread each.
+#include "cpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SIZE = LS_FACE_SIZE,
+    PLANE = SIZE * SIZE,
+    // Items that a lane holds at once. The weights (200 MB for the original's widths) come from
+    // memory once for so many frames; from 4 on a frame gets no faster, but a lane grows by 7 MB an
+    // item.
+    LANE_ITEMS = 4,
+};
+
+struct cpu {
+    const struct ls_model *model;
+    struct ls_dnn *generator;
+    int items_max;
+    char arithmetic[64];
+};
+
+static int cpu_open(void **be, const struct ls_model *model, int batch_max, struct ls_err *err)
+{
+    struct cpu *cpu = calloc(1, sizeof *cpu);
+    int r;
+
+    if (!cpu)
+        return ls_fail(err, LS_ENOMEM, "no memory for the cpu back end");
+    cpu->model = model;
+    cpu->items_max = batch_max < LANE_ITEMS ? batch_max : LANE_ITEMS;
+    r = ls_dnn_new(&cpu->generator, model->generator, cpu->items_max, err);
+    if (r < 0) {
+        free(cpu);
+        return r;
+    }
+    snprintf(cpu->arithmetic, sizeof cpu->arithmetic, "fp32 %s, %s",
+             ls_dnn_winograd(cpu->generator) ? "Winograd" : "direct", ls_dnn_isa());
+    *be = cpu;
+    return LS_OK;
+}
+
+static void cpu_close(void **be)
+{
+    struct cpu *cpu = be ? *be : NULL;
+
+    if (!cpu)
+        return;
+    ls_dnn_free(&cpu->generator);
+    free(cpu);
+    *be = NULL;
+}
+
+static const char *cpu_arithmetic(void *be)
+{
+    return ((struct cpu *)be)->arithmetic;
+}
+
+struct lane {
+    struct ls_cpu_lane shared;
+    struct cpu *cpu;
+};
+
+static void cpu_lane_close(void **lane)
+{
+    struct lane *l = lane ? *lane : NULL;
+
+    if (!l)
+        return;
+    ls_cpu_detect_done(&l->shared.detect);
+    ls_dnn_lane_free(&l->shared.generator);
+    free(l);
+    *lane = NULL;
+}
+
+static int cpu_lane_open(void **lane, void *be, struct ls_err *err)
+{
+    struct lane *l = calloc(1, sizeof *l);
+    int r;
+
+    if (!l)
+        return ls_fail(err, LS_ENOMEM, "no memory for a lane");
+    l->cpu = be;
+    l->shared.model = l->cpu->model;
+    for (int i = 0; i < 256; i++)
+        l->shared.byte_value[i] = (float)(i / 255.0);
+    r = ls_dnn_lane_new(&l->shared.generator, l->cpu->generator, err);
+    if (r < 0) {
+        free(l);
+        return r;
+    }
+    *lane = l;
+    return LS_OK;
+}
+
+// face [96][96][3], mel [16][80] to the network's [6][96][96] (the lower half of the first three
+// black) and [80][16].
+static void put_item(struct ls_cpu_lane *lane, int item, const uint8_t *face, const float *mel)
+{
+    float *picture = ls_dnn_input(lane->generator, 0, item);
+    float *sound = ls_dnn_input(lane->generator, 1, item);
+
+    for (int i = 0; i < PLANE; i++)
+        for (int c = 0; c < 3; c++) {
+            float v = lane->byte_value[face[3 * i + c]];
+
+            picture[(3 + c) * PLANE + i] = v;
+            picture[c * PLANE + i] = i < PLANE / 2 ? v : 0;
+        }
+    for (int t = 0; t < LS_MEL_WINDOW; t++)
+        for (int b = 0; b < LS_MEL_BANDS; b++)
+            sound[b * LS_MEL_WINDOW + t] = mel[t * LS_MEL_BANDS + b];
+}
+
+static void get_item(struct ls_cpu_lane *lane, int item, float *out)
+{
+    ls_dnn_output(lane->planes, lane->generator, 0, item);
+    for (int i = 0; i < PLANE; i++)
+        for (int c = 0; c < 3; c++)
+            out[3 * i + c] = lane->planes[c * PLANE + i];
+}
+
+static int cpu_generate(void *lane, float *out, const uint8_t *face, const float *mel, int count,
+                        struct ls_err *err)
+{
+    struct lane *l = lane;
+
+    for (int first = 0; first < count; first += l->cpu->items_max) {
+        int n = count - first < l->cpu->items_max ? count - first : l->cpu->items_max;
+        int r;
+
+        for (int i = 0; i < n; i++)
+            put_item(&l->shared, i, face + (size_t)(first + i) * 3 * PLANE,
+                     mel + (size_t)(first + i) * LS_MEL_WINDOW * LS_MEL_BANDS);
+        r = ls_dnn_run(l->shared.generator, n, err);
+        if (r < 0)
+            return r;
+        for (int i = 0; i < n; i++)
+            get_item(&l->shared, i, out + (size_t)(first + i) * 3 * PLANE);
+    }
+    return LS_OK;
+}
+
+static int cpu_mel(void *lane, float *out, const struct ls_mel_job *job, struct ls_err *err)
+{
+    (void)lane;
+    return ls_cpu_mel(out, job, err);
+}
+
+static int cpu_detect(void *lane, struct ls_face *out, int *count, const struct ls_frame *frame,
+                      const struct ls_detect_params *params, struct ls_err *err)
+{
+    return ls_cpu_detect(&((struct lane *)lane)->shared, out, count, frame, params, err);
+}
+
+static int cpu_crop(void *lane, uint8_t *out, const struct ls_frame *frame,
+                    const struct ls_box *box, bool exact, struct ls_err *err)
+{
+    (void)lane;
+    return ls_cpu_crop(out, frame, box, exact, err);
+}
+
+static int cpu_composite(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
+                         struct ls_err *err)
+{
+    return ls_cpu_composite(&((struct lane *)lane)->shared.masks, frame, paste, err);
+}
+
+const struct ls_backend_ops ls_backend_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .arithmetic = cpu_arithmetic,
+    .lane_open = cpu_lane_open,
+    .lane_close = cpu_lane_close,
+    .mel = cpu_mel,
+    .detect = cpu_detect,
+    .crop = cpu_crop,
+    .generate = cpu_generate,
+    .composite = cpu_composite,
+};

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds faces: reduces the frame, runs the detector on oneDNN, and lets kernels/detect.c read the
+// result. A lane keeps the networks of the picture sizes it met last (1.5 to 10 MB each), so that
+// sessions of different sizes do not make each other plan anew. One lane, one thread.
+#include "cpu.h"
+
+#include <stdlib.h>
+
+#include "../detect.h"
+#include "reduce.h"
+
+enum { SIZES_MAX = 4 };
+
+struct entry {
+    int width, height; // 0: free
+    unsigned used_at;
+    struct ls_net *net;
+    struct ls_dnn *dnn;
+    struct ls_dnn_lane *lane;
+    int output_count;
+    float *output[LS_DETECT_OUTPUTS_MAX];
+};
+
+struct ls_cpu_detect {
+    struct entry entry[SIZES_MAX];
+    unsigned clock;
+};
+
+static void entry_done(struct entry *e)
+{
+    for (int i = 0; i < e->output_count; i++)
+        free(e->output[i]);
+    ls_dnn_lane_free(&e->lane);
+    ls_dnn_free(&e->dnn);
+    ls_net_free(&e->net);
+    *e = (struct entry){0};
+}
+
+void ls_cpu_detect_done(struct ls_cpu_detect **detect)
+{
+    if (!detect || !*detect)
+        return;
+    for (int i = 0; i < SIZES_MAX; i++)
+        entry_done(&(*detect)->entry[i]);
+    free(*detect);
+    *detect = NULL;
+}
+
+static int make_outputs(struct entry *e, struct ls_err *err)
+{
+    for (int i = 0; i < e->net->node_count; i++) {
+        const struct ls_net_node *node = &e->net->node[i];
+        size_t size = (size_t)node->c_out * (size_t)node->h_out * (size_t)node->w_out;
+
+        if (!node->layer->output)
+            continue;
+        if (e->output_count == LS_DETECT_OUTPUTS_MAX)
+            return ls_fail(err, LS_EINTERNAL, "a detector of too many outputs");
+        e->output[e->output_count] = malloc(sizeof(float) * size);
+        if (!e->output[e->output_count++])
+            return ls_fail(err, LS_ENOMEM, "no memory for a detector");
+    }
+    return LS_OK;
+}
+
+static int entry_init(struct entry *e, const struct ls_model *model, const struct ls_letterbox *box,
+                      struct ls_err *err)
+{
+    int r = ls_detect_plan(&e->net, model, box->net_width, box->net_height, err);
+
+    if (r == LS_OK)
+        r = ls_dnn_new(&e->dnn, e->net, 1, err);
+    if (r == LS_OK)
+        r = ls_dnn_lane_new(&e->lane, e->dnn, err);
+    if (r == LS_OK)
+        r = make_outputs(e, err);
+    if (r < 0) {
+        entry_done(e);
+        return r;
+    }
+    e->width = box->net_width;
+    e->height = box->net_height;
+    return LS_OK;
+}
+
+// The network for this input size: one at hand, or a new one in place of the longest unused.
+static int find_entry(struct entry **out, struct ls_cpu_detect *d, const struct ls_model *model,
+                      const struct ls_letterbox *box, struct ls_err *err)
+{
+    struct entry *e = &d->entry[0];
+
+    for (int i = 0; i < SIZES_MAX; i++) {
+        if (d->entry[i].width == box->net_width && d->entry[i].height == box->net_height) {
+            e = &d->entry[i];
+            break;
+        }
+        if (d->entry[i].used_at < e->used_at)
+            e = &d->entry[i];
+    }
+    if (e->width != box->net_width || e->height != box->net_height) {
+        int r;
+
+        entry_done(e);
+        r = entry_init(e, model, box, err);
+        if (r < 0)
+            return r;
+    }
+    e->used_at = ++d->clock;
+    *out = e;
+    return LS_OK;
+}
+
+int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
+                  const struct ls_frame *frame, const struct ls_detect_params *params,
+                  struct ls_err *err)
+{
+    struct ls_letterbox box;
+    const float *outputs[LS_DETECT_OUTPUTS_MAX] = {NULL};
+    struct entry *e;
+    int r;
+
+    if (!lane->detect)
+        lane->detect = calloc(1, sizeof *lane->detect);
+    if (!lane->detect)
+        return ls_fail(err, LS_ENOMEM, "no memory for a detector");
+    ls_detect_letterbox(&box, lane->model->detector, frame, params);
+    r = find_entry(&e, lane->detect, lane->model, &box, err);
+    if (r == LS_OK)
+        r = ls_cpu_reduce(ls_dnn_input(e->lane, 0, 0), frame, &box, err);
+    if (r == LS_OK)
+        r = ls_dnn_run(e->lane, 1, err);
+    if (r < 0)
+        return r;
+    for (int i = 0; i < e->output_count; i++) {
+        ls_dnn_output(e->output[i], e->lane, i, 0);
+        outputs[i] = e->output[i];
+    }
+    ls_detect_faces(out, count, lane->model->detector, outputs, &box, params);
+    return LS_OK;
+}

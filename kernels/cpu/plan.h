@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns a planned network into a list of steps and a map of memory, without computing anything:
+// where each result lies, which steps run item by item, which buffers share memory. dnn.c turns the
+// steps into oneDNN primitives and runs them. Results lie in channel blocks,
+// [channels/block][h][w][block], one item after the other. So a concatenation is two neighbouring
+// ranges: producers write into it, nothing is copied; and every primitive works on one item, so
+// that no result can depend on the batch. Read only once made: any thread.
+#ifndef LS_CPU_PLAN_H
+#define LS_CPU_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "../err.h"
+#include "../net.h"
+
+enum ls_step_kind {
+    LS_STEP_CONV,  // any convolution: a oneDNN primitive
+    LS_STEP_WEAVE, // interleaves the phases of a transposed convolution
+    LS_STEP_MAXPOOL,
+    LS_STEP_UPADD,
+    LS_STEP_ADD,
+    LS_STEP_COPY, // a concatenation's part that could not be written in place
+};
+
+// Where one node's result lies.
+struct ls_place {
+    int buffer;    // which of the plan's buffers
+    size_t offset; // floats from the start of the item's part of the buffer
+    int c, h, w;   // c: channels stored, a multiple of the block unless plain
+    bool plain;    // an input of the network: [c][h][w], unpadded
+    int *channel;  // [node's c_out] where each logical channel is stored
+};
+
+// A convolution as a library wants to hear it: sizes as stored, padding on each side.
+struct ls_conv_shape {
+    bool depthwise;
+    int c_in, h_in, w_in, c_out, h_out, w_out;
+    int kernel[2], stride[2], pad_first[2], pad_last[2];
+};
+
+struct ls_step {
+    enum ls_step_kind kind;
+    int node;
+    int part;   // CONV: phase; COPY: which source
+    int target; // CONV: a place, or a phase buffer (then phase is true)
+    bool phase;
+    struct ls_conv_shape conv; // CONV
+    int segment;
+};
+
+// Steps [first, first + count) run for one item after the other; consecutive segments one after the
+// other. A step whose weights fill much of the cache is a segment alone: all items use the weights
+// while they are there.
+struct ls_segment {
+    int first, count;
+};
+
+struct ls_buffer {
+    size_t item_size; // floats
+    size_t offset;    // floats from the arena's start
+    int items;        // 1: only ever holds the item at work
+    int first, last;  // segments that it lives in; for items == 1 steps of its one segment
+};
+
+struct ls_plan {
+    const struct ls_net *net; // borrowed; only its shapes are read after ls_plan_new
+    int block, items_max;
+    struct ls_place *place; // [net->node_count]
+    struct ls_step *step;
+    int step_count;
+    struct ls_segment *segment;
+    int segment_count;
+    struct ls_buffer *buffer; // phase buffers included
+    int buffer_count;
+    size_t arena_size; // floats
+};
+
+// block: 8 or 16, what the processor's kernels want.
+LS_MUST int ls_plan_new(struct ls_plan **out, const struct ls_net *net, int block, int items_max,
+                        struct ls_err *err);
+void ls_plan_free(struct ls_plan **plan);
+
+// Where item's part of a buffer begins.
+size_t ls_plan_at(const struct ls_plan *plan, int buffer, int item);
+
+// Weights [c_out][c_in][kh][kw] (depthwise [c][1][kh][kw]) and bias [c_out] of a CONV step, with
+// channels at their stored places and zeros between. Caller frees both.
+LS_MUST int ls_plan_weights(float **weight, float **bias, const struct ls_plan *plan,
+                            const struct ls_step *step, struct ls_err *err);
+
+#endif
