@@ -34,7 +34,7 @@ struct ls_work {
         struct {
             const struct ls_frame *frame; // the face is taken from it and put back into it
             struct ls_box box;
-            float mel[LS_MEL_WINDOW][LS_MEL_BANDS];
+            float mel[LS_MEL_WINDOW * LS_MEL_BANDS]; // [16][80]
             struct ls_paste paste; // box, face and source are filled in by the lane
         } face;
     };

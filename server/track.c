@@ -366,14 +366,18 @@ static bool smooth(const struct ls_track *t, int64_t idx, struct ls_spot *out)
     int half, i;
 
     *out = *mid;
-    if (!mid->found || t->p.smooth_half == 0)
+    if (!mid->found)
         return true;
-    if (!t->ended && idx + t->p.smooth_half > t->decided) {
-        // A cut that is known to come ends the window early; anything else must be awaited.
-        for (i = 1; idx + i < t->end && !at(t, idx + i)->cut; i++)
-            if (idx + i > t->decided)
+    // All frames of the window must be decided, up to a cut or the end.
+    for (i = 1; i <= t->p.smooth_half; i++) {
+        if (idx + i >= t->end) {
+            if (!t->ended)
                 return false;
-        if (idx + i >= t->end || idx + i > t->decided + 1)
+            break;
+        }
+        if (at(t, idx + i)->cut)
+            break;
+        if (idx + i > t->decided)
             return false;
     }
     for (half = 1; half <= t->p.smooth_half; half++)

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Brings up what all sessions share, and takes it down in the opposite order. Loop thread.
+#include "engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "batch.h"
+#include "decode.h"
+
+static void replace_auto(struct ls_options *opt)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (cores < 1)
+        cores = 1;
+    if (opt->threads == 0)
+        opt->threads = cores < 256 ? cores : 256;
+    if (opt->pool_threads == 0)
+        opt->pool_threads = cores < 256 ? cores : 256;
+}
+
+static const char *text_or_null(const char *text)
+{
+    return text && text[0] ? text : NULL;
+}
+
+int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct ls_options *opt,
+                   struct ls_err *err)
+{
+    struct ls_engine *e = calloc(1, sizeof(*e));
+    struct ls_model_params model = { .seed = 1 };
+    int r;
+
+    if (!e)
+        return ls_fail(err, LS_ENOMEM, "the engine");
+    e->loop = loop;
+    e->opt = *opt;
+    replace_auto(&e->opt);
+    model.generator_path = text_or_null(opt->model);
+    model.detector_path = text_or_null(opt->detector);
+    r = ls_model_open(&e->model, &model, err);
+    if (r == 0)
+        r = ls_backend_open(&e->backend, opt->backend, e->model, (int)opt->batch_max, err);
+    if (r == 0)
+        r = ls_batch_open(&e->batch, loop, e->backend, (int)e->opt.threads, (int)opt->batch_max,
+                          (int)opt->batch_wait_us_max, err);
+    if (r == 0)
+        r = ls_decode_pool_open(&e->decoders, loop, opt->decoder, &e->opt, err);
+    if (r < 0)
+        ls_engine_close(&e);
+    else
+        *out = e;
+    return r;
+}
+
+void ls_engine_close(struct ls_engine **engine)
+{
+    struct ls_engine *e;
+
+    if (!engine || !*engine)
+        return;
+    e = *engine;
+    *engine = NULL;
+    ls_decode_pool_close(&e->decoders);
+    ls_batch_close(&e->batch);
+    ls_backend_close(&e->backend);
+    ls_model_close(&e->model);
+    free(e);
+}
+
+void ls_engine_describe(const struct ls_engine *engine, char *text, int size)
+{
+    snprintf(text, (size_t)size, "%s, %lld lanes, %s", ls_backend_name(engine->backend),
+             (long long)engine->opt.threads, ls_backend_arithmetic(engine->backend));
+}

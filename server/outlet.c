@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way out of a session: frames that are ready, in order, with the sound up to their end, go to the
+// pool as one job at a time; its media become replies. Flow: shots -> here -> (pool: encode, mux) ->
+// replies. job_run runs on a pool thread and touches only what the job holds, the encoder and the digest.
+#include "session_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int encoder_open(struct ls_session *s, struct ls_err *err)
+{
+    const struct ls_job *j = &s->job;
+    const struct ls_frame *f = &s->outlet.shot[0]->frame;
+    struct ls_encode_params p = {
+        .container = j->output.container, .video = j->output.video, .audio = j->output.audio,
+        .crf = j->output.crf, .bit_rate = j->output.bit_rate, .speed = j->output.speed,
+        .latency = j->output.latency, .threads = (int)s->engine->opt.encode_threads,
+        .chunk_bytes_max = j->output.chunk_bytes_max,
+        .width_px = f->width_px, .height_px = f->height_px, .format = f->format,
+        .matrix = f->matrix, .full_range = f->full_range,
+        .sar_num = s->video_info.sar_num, .sar_den = s->video_info.sar_den,
+        .rate_num = s->video_info.rate_num, .rate_den = s->video_info.rate_den,
+    };
+
+    if (j->output.audio != LS_AUDIO_NONE) {
+        p.sample_rate_hz = s->audio_info.sample_rate_hz;
+        p.channels = s->audio_info.channels;
+    }
+    return ls_encode_open(&s->encode, &p, err);
+}
+
+static int collect_media(struct outlet_job *job)
+{
+    struct ls_session *s = job->session;
+    struct ls_media media, *grown;
+
+    while (ls_encode_pop(s->encode, &media)) {
+        grown = realloc(job->media, (size_t)(job->media_count + 1) * sizeof(*grown));
+        if (!grown) {
+            free(media.data);
+            return ls_fail(&job->err, LS_ENOMEM, "%d pieces of output", job->media_count + 1);
+        }
+        job->media = grown;
+        job->media[job->media_count++] = media;
+        ls_digest_update(s->digest, media.data, media.size);
+    }
+    return 0;
+}
+
+static void job_run(uv_work_t *request)
+{
+    struct outlet_job *job = request->data;
+    struct ls_session *s = job->session;
+    int64_t t0 = ls_now_us();
+    int i, r = 0;
+
+    if (!s->encode)
+        r = encoder_open(s, &job->err);
+    if (r == 0 && job->voice_count > 0)
+        r = ls_encode_sound(s->encode, job->voice, job->voice_count, &job->err);
+    for (i = 0; r == 0 && i < job->shot_count; i++)
+        r = ls_encode_frame(s->encode, &job->shot[i]->frame, job->shot[i]->pts,
+                            job->shot[i]->duration, &job->err);
+    if (r == 0 && job->last)
+        r = ls_encode_finish(s->encode, &job->err);
+    if (r == 0)
+        r = collect_media(job);
+    job->busy_us = ls_now_us() - t0;
+}
+
+static void report_frames(struct ls_session *s, const struct outlet_job *job)
+{
+    struct ls_reply reply = { .kind = LS_REPLY_FRAMES };
+    struct ls_frame_info *info;
+    int i;
+
+    if (!s->job.frame_info || job->shot_count == 0)
+        return;
+    info = calloc((size_t)job->shot_count, sizeof(*info));
+    if (!info)
+        return; // a report that cannot be made is no reason to lose the stream
+    for (i = 0; i < job->shot_count; i++) {
+        const struct shot *shot = job->shot[i];
+
+        info[i] = (struct ls_frame_info){ .idx = s->out_idx + i, .source_idx = shot->source_idx,
+                                          .pts = shot->pts, .action = shot->action };
+        if (shot->spot.found) {
+            info[i].box = shot->spot.face.box;
+            info[i].score = shot->spot.face.score;
+            info[i].track_id = shot->spot.track_id;
+        }
+    }
+    reply.frames.item = info;
+    reply.frames.count = job->shot_count;
+    s->events.on_reply(s->user, &reply);
+}
+
+static void send_media(struct ls_session *s, struct outlet_job *job)
+{
+    struct ls_reply reply;
+    int i;
+
+    for (i = 0; i < job->media_count; i++) {
+        if (!s->first_media_us)
+            s->first_media_us = ls_now_us();
+        s->bytes_out += (int64_t)job->media[i].size;
+        reply = (struct ls_reply){ .kind = LS_REPLY_MEDIA, .media = job->media[i] };
+        job->media[i].data = NULL;
+        s->events.on_reply(s->user, &reply);
+    }
+}
+
+static void job_clear(struct outlet_job *job)
+{
+    int i;
+
+    for (i = 0; i < job->media_count; i++)
+        free(job->media[i].data);
+    free(job->media);
+    free(job->voice);
+    job->media = NULL;
+    job->voice = NULL;
+    job->media_count = job->voice_count = job->shot_count = 0;
+}
+
+static void on_job_done(uv_work_t *request, int status)
+{
+    struct outlet_job *job = request->data;
+    struct ls_session *s = job->session;
+    int i;
+
+    (void)status; // jobs are never cancelled: their shots' memory is in use
+    s->outlet_busy = false;
+    s->part_us[LS_PART_ENCODE] += job->busy_us;
+    if (job->err.code < 0)
+        ls_session_broke(s, &job->err);
+    if (!s->failing) {
+        report_frames(s, job);
+        send_media(s, job);
+    }
+    for (i = 0; i < job->shot_count; i++) {
+        s->frames[job->shot[i]->action]++;
+        s->out_idx++;
+        s->end_ticks = job->shot[i]->pts + job->shot[i]->duration;
+        ls_shots_leave(s, job->shot[i]);
+    }
+    if (job->last && !s->failing)
+        s->summary_sent = true;
+    job_clear(job);
+    ls_session_idle(s);
+}
+
+// Copies the voice up to the end of the job's last frame: the pool must not see the growing stretch.
+static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_err *err)
+{
+    const struct shot *last = job->shot_count ? job->shot[job->shot_count - 1] : NULL;
+    int channels = s->audio_info.channels;
+    const float *voice = NULL;
+    int64_t to;
+    int n;
+
+    if (s->job.output.audio == LS_AUDIO_NONE || !last)
+        return 0;
+    to = (last->pts + last->duration) * s->audio_info.sample_rate_hz / LS_TICKS;
+    n = ls_features_voice(s->features, s->voice_sent, to, &voice);
+    if (n <= 0)
+        return 0;
+    job->voice = malloc((size_t)n * (size_t)channels * sizeof(float));
+    if (!job->voice)
+        return ls_fail(err, LS_ENOMEM, "%d samples of the voice", n);
+    memcpy(job->voice, voice, (size_t)n * (size_t)channels * sizeof(float));
+    job->voice_count = n;
+    s->voice_sent += n;
+    return 0;
+}
+
+int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
+{
+    struct outlet_job *job = &s->outlet;
+    int n = 0, r;
+
+    if (s->outlet_busy || s->finish_sent ||
+        (s->backlog > (size_t)s->engine->opt.out_bytes_ahead && s->out_idx > 0))
+        return 0;
+    while (n < JOB_SHOTS && n < s->shot_count && s->shot[n]->state == SHOT_READY)
+        n++;
+    if (n == 0 && !(s->shots_over && s->shot_count == 0))
+        return 0;
+    if (n == 0 && s->out_idx == 0)
+        return ls_fail_field(err, LS_ESHORT, "audio",
+                             "the voice lasts %.3f s, which is less than half a frame",
+                             (double)ls_features_ticks(s->features) / LS_TICKS);
+    memset(&job->err, 0, sizeof(job->err));
+    job->session = s;
+    job->request.data = job;
+    job->last = n == 0;
+    job->shot_count = n;
+    memcpy(job->shot, s->shot, (size_t)n * sizeof(*s->shot));
+    r = take_voice(s, job, err);
+    if (r < 0)
+        return r;
+    for (r = 0; r < n; r++)
+        s->shot[r]->state = SHOT_ENCODING;
+    if (job->last) {
+        s->finish_sent = true;
+        ls_report_stage(s, LS_STAGE_FINISHING);
+    }
+    r = uv_queue_work(s->engine->loop, &job->request, job_run, on_job_done);
+    if (r < 0)
+        return ls_fail(err, LS_EIO, "encode job: %s", uv_strerror(r));
+    s->outlet_busy = true;
+    s->busy++;
+    return 0;
+}
+
+void ls_outlet_close(struct ls_session *s)
+{
+    job_clear(&s->outlet);
+    ls_encode_close(&s->encode);
+    ls_digest_free(&s->digest);
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a session tells its caller beside the media: stages, progress, warnings (never more than one a
+// reason and second; what came between is counted), the summary. Loop thread.
+#include "session_state.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void ls_report_progress(struct ls_session *s)
+{
+    struct ls_reply reply = { .kind = LS_REPLY_PROGRESS };
+    int64_t now = ls_now_us(), since = now - s->started_us, left;
+
+    reply.progress.stage = s->stage;
+    reply.progress.frames_in = s->frames_in;
+    reply.progress.frames_generated = s->frames_generated;
+    reply.progress.frames_out = s->out_idx;
+    reply.progress.frames_total = ls_shots_total(s);
+    reply.progress.media_ticks = s->end_ticks;
+    reply.progress.frames_per_second = since > 0 ? (float)s->out_idx * 1e6f / (float)since : 0;
+    reply.progress.eta_ms = -1;
+    if (reply.progress.frames_total > 0 && s->out_idx > 0) {
+        left = reply.progress.frames_total - s->out_idx;
+        reply.progress.eta_ms = left > 0 ? since / 1000 * left / s->out_idx : 0;
+    }
+    memcpy(reply.progress.part_us, s->part_us, sizeof(s->part_us));
+    s->progress_us = now;
+    s->events.on_reply(s->user, &reply);
+}
+
+void ls_report_stage(struct ls_session *s, enum ls_stage stage)
+{
+    if (s->stage == stage)
+        return;
+    s->stage = stage;
+    ls_report_progress(s);
+}
+
+static void send_warning(struct ls_session *s, struct warning_state *w)
+{
+    struct ls_reply reply = { .kind = LS_REPLY_WARNING };
+
+    snprintf(reply.warning.reason, sizeof(reply.warning.reason), "%s", w->reason);
+    snprintf(reply.warning.text, sizeof(reply.warning.text), "%s", w->text);
+    reply.warning.first_frame = w->first_frame;
+    reply.warning.count = w->count;
+    w->count = 0;
+    w->sent_us = ls_now_us();
+    s->events.on_reply(s->user, &reply);
+}
+
+void ls_report_warn(struct ls_session *s, int64_t frame, const char *reason, const char *fmt, ...)
+{
+    struct warning_state *w;
+    va_list args;
+    int i;
+
+    for (i = 0; i < s->warning_count && strcmp(s->warning[i].reason, reason) != 0; i++)
+        ;
+    if (i == WARNING_KINDS)
+        return;
+    w = &s->warning[i];
+    if (i == s->warning_count) {
+        s->warning_count++;
+        snprintf(w->reason, sizeof(w->reason), "%s", reason);
+    }
+    if (w->count++ == 0) {
+        w->first_frame = frame;
+        va_start(args, fmt);
+        vsnprintf(w->text, sizeof(w->text), fmt, args);
+        va_end(args);
+    }
+    if (w->sent_us == 0)
+        send_warning(s, w);
+}
+
+void ls_report_tick(struct ls_session *s)
+{
+    int64_t now = ls_now_us();
+    int i;
+
+    for (i = 0; i < s->warning_count; i++)
+        if (s->warning[i].count > 0 && now - s->warning[i].sent_us >= 1000000)
+            send_warning(s, &s->warning[i]);
+    if (s->job.progress_interval_ms > 0 &&
+        now - s->progress_us >= (int64_t)s->job.progress_interval_ms * 1000)
+        ls_report_progress(s);
+}
+
+void ls_report_summary(struct ls_session *s)
+{
+    struct ls_reply reply = { .kind = LS_REPLY_SUMMARY };
+    double wall = (double)(ls_now_us() - s->started_us) / 1e6;
+    int i;
+
+    for (i = 0; i < s->warning_count; i++)
+        if (s->warning[i].count > 0)
+            send_warning(s, &s->warning[i]);
+    memcpy(reply.summary.frames, s->frames, sizeof(s->frames));
+    reply.summary.frames_in = s->frames_in;
+    reply.summary.frames_out = s->out_idx;
+    reply.summary.audio_ticks = ls_features_ticks(s->features);
+    reply.summary.video_ticks = s->end_ticks;
+    reply.summary.bytes_out = s->bytes_out;
+    ls_digest_final(s->digest, reply.summary.sha256);
+    reply.summary.first_media_us = s->first_media_us ? s->first_media_us - s->started_us : -1;
+    reply.summary.first_media_after_audio_us =
+        s->first_media_us && s->audio_first_us ? s->first_media_us - s->audio_first_us : -1;
+    if (s->end_ticks > 0)
+        reply.summary.real_time_factor = (float)(wall * LS_TICKS / (double)s->end_ticks);
+    memcpy(reply.summary.part_us, s->part_us, sizeof(s->part_us));
+    reply.summary.offset_ticks = ls_encode_offset(s->encode);
+    reply.summary.width_px = s->video_info.width_px;
+    reply.summary.height_px = s->video_info.height_px;
+    reply.summary.rate_num = s->video_info.rate_num;
+    reply.summary.rate_den = s->video_info.rate_den;
+    s->events.on_reply(s->user, &reply);
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of a session, for the files that make one up: session.c (life, inputs, events), shots.c (the
+// frames on their way), outlet.c (encoding and replies), report.c (progress, warnings, summary). Nobody
+// else includes it. Loop thread, but for what outlet.c hands to the pool in a job.
+#ifndef LS_SESSION_STATE_H
+#define LS_SESSION_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "batch.h"
+#include "decode.h"
+#include "digest.h"
+#include "features.h"
+#include "session.h"
+#include "track.h"
+
+enum { JOB_SHOTS = 4, WARNING_KINDS = 16, HOLD_BUFFERS = 8 };
+
+// How far a frame has come. The order is the order of the flow.
+enum shot_state { SHOT_ARRIVED, SHOT_AT_DEVICE, SHOT_READY, SHOT_ENCODING };
+
+// A frame between decode and encode.
+struct shot {
+    struct ls_frame frame;
+    int slot; // of the decoder's ring; -1: one of the session's own buffers, `buffer`
+    int buffer;
+    int64_t source_idx, pts, duration; // pts in the output's time
+    bool tracked, spotted, heard, beyond; // beyond: after the voice's end, kept as it is
+    bool bypass;
+    enum shot_state state;
+    struct ls_spot spot;
+    enum ls_action action;
+    struct ls_work work; // face
+};
+
+struct hold_buffer {
+    uint8_t *data;
+    bool taken;
+};
+
+struct warning_state {
+    char reason[32], text[192];
+    int64_t first_frame, count;
+    int64_t sent_us; // 0: never
+};
+
+// One encode job, owned by the pool while it runs.
+struct outlet_job {
+    uv_work_t request;
+    struct ls_session *session;
+    struct shot *shot[JOB_SHOTS];
+    int shot_count;
+    bool last;
+    float *voice;
+    int voice_count;
+    struct ls_media *media; // pieces that came out
+    int media_count;
+    int64_t busy_us;
+    struct ls_err err;
+};
+
+struct ls_session {
+    struct ls_engine *engine;
+    struct ls_job job;
+    struct ls_session_events events;
+    void *user;
+
+    // Inputs.
+    struct ls_decode *audio, *video;
+    bool audio_seen, video_seen, audio_ended_input, video_ended_input, half_closed;
+    bool audio_info_known, video_info_known;
+    struct ls_decode_audio audio_info;
+    struct ls_decode_video video_info;
+    struct ls_region *region;
+    int region_count, region_capacity;
+
+    // The picture's time.
+    bool pass_ended;      // the decoder waits to be told to go on
+    bool backward;        // direction of the running pass
+    int64_t pass;         // 0, 1, …
+    int64_t pass_offset;  // ticks at which the running pass begins
+    int64_t last_source_idx, last_duration;
+    bool voice_over;      // frames that have not heard the voice are not part of the output
+    bool shots_over;      // no further frame will be made, and none is surplus
+    bool still_known;     // the still or held picture is in hold_source
+    struct ls_frame hold_source;
+    uint8_t *hold_data;
+    struct ls_spot hold_spot;
+    int64_t hold_pts;     // ticks of the first held frame
+    int64_t hold_count;   // frames made of it
+    struct hold_buffer hold[HOLD_BUFFERS];
+
+    // Frames on their way, oldest first.
+    struct shot **shot;
+    int shot_count, shot_max;
+    int64_t made, out_idx; // frames taken up, encoded
+    struct shot *spare[8];
+    int spare_count;
+
+    // Faces.
+    struct ls_track *track;
+    uint8_t signature[LS_SIGNATURE];
+    bool signature_known;
+    int64_t tracked_count, spotted_count; // of the first pass
+    struct ls_spot *spot; // of the first pass, by source frame, for the passes that follow
+    int spot_count, spot_capacity;
+    struct ls_work detect;
+    bool detect_busy;
+
+    // Voice.
+    struct ls_features *features;
+    bool voice_paused;
+    struct ls_work mel;
+    float *mel_pcm, *mel_column;
+    bool mel_busy;
+    int64_t heard_ticks; // of the newest frame that has its window
+
+    // Way out.
+    struct ls_encode *encode;
+    struct ls_digest *digest;
+    struct outlet_job outlet;
+    bool outlet_busy, finish_sent, summary_sent;
+    int64_t voice_sent;
+    size_t backlog;
+    int64_t backlog_moved_us;
+
+    // Life.
+    int busy;    // works at the device, jobs in the pool
+    bool failing, done, advancing;
+    struct ls_err err;
+    uv_timer_t kick, tick;
+    int handles_open;
+    bool freed;
+
+    // Report.
+    enum ls_stage stage;
+    int64_t started_us, input_us, audio_first_us, first_media_us, progress_us;
+    int64_t part_us[LS_PARTS];
+    int64_t frames_in, frames_generated, bytes_out;
+    int64_t frames[LS_ACTIONS];
+    int64_t end_ticks; // of the output so far
+    struct warning_state warning[WARNING_KINDS];
+    int warning_count;
+};
+
+int64_t ls_now_us(void);
+
+// session.c
+void ls_session_kick(struct ls_session *s); // advance soon, from the loop
+void ls_session_broke(struct ls_session *s, const struct ls_err *err); // begin to fail
+void ls_session_idle(struct ls_session *s); // a work or job came back: busy--, go on
+
+// shots.c
+LS_MUST int ls_shots_open(struct ls_session *s, struct ls_err *err);
+void ls_shots_close(struct ls_session *s);
+LS_MUST int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame,
+                           struct ls_err *err);
+void ls_shots_pass_ended(struct ls_session *s, const struct ls_decode_end *end);
+LS_MUST int ls_shots_advance(struct ls_session *s, struct ls_err *err); // as far as it goes
+void ls_shots_leave(struct ls_session *s, struct shot *shot); // encoded: give its memory back
+int64_t ls_shots_total(const struct ls_session *s); // frames of the output; 0: not known yet
+
+// A new shot at the end of the line; NULL: no memory.
+struct shot *ls_shots_new(struct ls_session *s, struct ls_err *err);
+// What the voice says about a frame at [pts, pts + duration), the idx-th of the output.
+enum voice { VOICE_WAIT, VOICE_HEARD, VOICE_OVER };
+enum voice ls_shots_listen(struct ls_session *s, int64_t idx, int64_t pts, int64_t duration,
+                           float window[LS_MEL_WINDOW * LS_MEL_BANDS]);
+bool ls_shots_all_heard(const struct ls_session *s);
+
+static inline bool ls_session_exact(const struct ls_session *s)
+{
+    return s->job.profile == LS_PROFILE_WAV2LIP_EXACT;
+}
+static inline bool ls_session_still(const struct ls_session *s)
+{
+    return s->job.video.source == LS_SOURCE_STILL;
+}
+// Boxes come from the caller: nothing is looked for.
+static inline bool ls_session_given(const struct ls_session *s)
+{
+    return s->job.face.box_fixed || s->job.face.choose == LS_CHOOSE_GIVEN;
+}
+// The last frame of a video will be held: it must not be touched before it was copied.
+static inline bool ls_session_keeps_last(const struct ls_session *s)
+{
+    return !ls_session_still(s) && s->job.fit.audio_longer == LS_FIT_HOLD_LAST;
+}
+static inline double ls_session_rate(const struct ls_session *s)
+{
+    const struct ls_decode_video *v = &s->video_info;
+
+    return v->rate_den > 0 && v->rate_num > 0 ? (double)v->rate_num / v->rate_den : 25.0;
+}
+
+// spots.c
+LS_MUST int ls_spots_open(struct ls_session *s, struct ls_err *err);
+LS_MUST int ls_spots_advance(struct ls_session *s, struct ls_err *err);
+void ls_spots_detect(struct ls_session *s); // starts a detection if one is wanted
+void ls_spots_mouth(const struct ls_face *face, float mouth[4]);
+
+// hold.c
+LS_MUST int ls_hold_keep(struct ls_session *s, const struct ls_frame *frame, struct ls_err *err);
+LS_MUST int ls_hold_next(struct ls_session *s, bool *made, struct ls_err *err);
+LS_MUST int ls_hold_go_on(struct ls_session *s, struct ls_err *err);
+void ls_hold_close(struct ls_session *s);
+
+// outlet.c
+LS_MUST int ls_outlet_advance(struct ls_session *s, struct ls_err *err);
+void ls_outlet_close(struct ls_session *s);
+
+// report.c
+void ls_report_stage(struct ls_session *s, enum ls_stage stage);
+void ls_report_progress(struct ls_session *s);
+void ls_report_warn(struct ls_session *s, int64_t frame, const char *reason, const char *fmt, ...)
+    LS_PRINTF(4, 5);
+void ls_report_tick(struct ls_session *s); // progress and warnings that are due
+void ls_report_summary(struct ls_session *s);
+
+#endif

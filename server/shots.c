@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+// The frames of a session on their way from the decoder to the encoder ("shots"), in the order of the
+// output. Flow: decode -> here (track, features: does it get a face, does it hear the voice) -> device ->
+// here -> outlet. A shot waits for two things, in any order: its spot (where the face is) and its mel
+// window. Loop thread. What surprises: the default profile tracks a frame as soon as it arrives, the exact
+// one only when the voice reaches it, because the original's smoothing knows how many frames there are.
+#include "session_state.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ls_shots_open(struct ls_session *s, struct ls_err *err)
+{
+    s->shot_max = (int)s->engine->opt.frames_in_flight;
+    s->shot = calloc((size_t)s->shot_max, sizeof(*s->shot));
+    if (!s->shot)
+        return ls_fail(err, LS_ENOMEM, "%d frames in flight", s->shot_max);
+    return ls_spots_open(s, err);
+}
+
+void ls_shots_close(struct ls_session *s)
+{
+    int i;
+
+    for (i = 0; i < s->shot_count; i++)
+        free(s->shot[i]);
+    for (i = 0; i < s->spare_count; i++)
+        free(s->spare[i]);
+    ls_hold_close(s);
+    free(s->shot);
+    free(s->spot);
+    s->shot = NULL;
+    s->shot_count = s->spare_count = 0;
+    ls_track_free(&s->track);
+}
+
+struct shot *ls_shots_new(struct ls_session *s, struct ls_err *err)
+{
+    struct shot *shot = s->spare_count ? s->spare[--s->spare_count] : malloc(sizeof(*shot));
+
+    if (!shot) {
+        ls_fail(err, LS_ENOMEM, "a frame");
+        return NULL;
+    }
+    memset(shot, 0, sizeof(*shot));
+    shot->slot = shot->buffer = -1;
+    s->shot[s->shot_count++] = shot;
+    return shot;
+}
+
+static void shot_drop(struct ls_session *s, struct shot *shot)
+{
+    if (shot->slot >= 0)
+        ls_decode_release(s->video, shot->slot);
+    if (shot->buffer >= 0)
+        s->hold[shot->buffer].taken = false;
+    if (s->spare_count < (int)(sizeof(s->spare) / sizeof(s->spare[0])))
+        s->spare[s->spare_count++] = shot;
+    else
+        free(shot);
+}
+
+void ls_shots_leave(struct ls_session *s, struct shot *shot)
+{
+    assert(s->shot_count > 0 && s->shot[0] == shot);
+    s->shot_count--;
+    memmove(s->shot, s->shot + 1, (size_t)s->shot_count * sizeof(*s->shot));
+    if (s->features)
+        ls_features_forget(s->features, shot->pts,
+                           s->job.output.audio == LS_AUDIO_NONE ? INT64_MAX : s->voice_sent);
+    shot_drop(s, shot);
+}
+
+// --- where the voice stands ------------------------------------------------------------------------
+
+static enum voice listen_exact(struct ls_session *s, int64_t idx, float *window)
+{
+    int64_t columns = ls_features_columns(s->features), start = ls_mel_start_exact(idx, ls_session_rate(s));
+
+    if (columns >= 0) {
+        if (idx >= ls_mel_frames_exact(columns, ls_session_rate(s)))
+            return VOICE_OVER;
+        if (start + LS_MEL_WINDOW > columns)
+            start = columns - LS_MEL_WINDOW;
+    }
+    return ls_features_window_at(s->features, start, window) ? VOICE_HEARD : VOICE_WAIT;
+}
+
+// Does a frame at [pts, pts + duration) belong to the output, and what does it hear? It belongs when its
+// middle lies before the voice's end, which at a constant rate makes round(seconds * rate) frames.
+enum voice ls_shots_listen(struct ls_session *s, int64_t idx, int64_t pts, int64_t duration,
+                           float window[LS_MEL_WINDOW * LS_MEL_BANDS])
+{
+    int64_t end;
+
+    if (!s->features)
+        return VOICE_WAIT;
+    if (ls_session_exact(s))
+        return listen_exact(s, idx, window);
+    end = ls_features_ticks(s->features);
+    if (2 * pts + duration > 2 * end)
+        return ls_features_ended(s->features) ? VOICE_OVER : VOICE_WAIT;
+    return ls_features_window(s->features, pts, window) ? VOICE_HEARD : VOICE_WAIT;
+}
+
+int64_t ls_shots_total(const struct ls_session *s)
+{
+    const struct ls_decode_video *v = &s->video_info;
+    int64_t ticks, total;
+
+    if (s->shots_over)
+        return s->out_idx + s->shot_count;
+    if (!s->features || !ls_features_ended(s->features) || !s->video_info_known ||
+        v->rate_num <= 0 || v->rate_den <= 0)
+        return 0;
+    if (s->job.fit.video_longer == LS_FIT_KEEP_ORIGINAL ||
+        (s->job.fit.audio_longer == LS_FIT_STOP && !ls_session_still(s)))
+        return 0;
+    if (ls_session_exact(s))
+        return ls_mel_frames_exact(ls_features_columns(s->features), ls_session_rate(s));
+    if (!v->constant_rate && s->job.video.source == LS_SOURCE_CONTAINER)
+        return 0;
+    ticks = ls_features_ticks(s->features);
+    total = (2 * ticks * v->rate_num + (int64_t)LS_TICKS * v->rate_den) /
+            (2 * (int64_t)LS_TICKS * v->rate_den);
+    return total > 0 ? total : 1;
+}
+
+// --- arrival ---------------------------------------------------------------------------------------
+
+int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, struct ls_err *err)
+{
+    struct shot *shot;
+    uint8_t look[LS_SIGNATURE];
+    bool cut;
+    int r = 0;
+
+    if (s->pass == 0)
+        s->frames_in++;
+    s->last_source_idx = frame->idx;
+    s->last_duration = frame->duration;
+    // Nothing is given back any more, so the decoder comes to rest when its ring is full.
+    if (s->shots_over)
+        return 0;
+    // A still is shown again and again, so it is worked on in copies.
+    if (ls_session_still(s)) {
+        r = ls_hold_keep(s, &frame->frame, err);
+        ls_decode_release(s->video, frame->slot);
+        if (r == 0 && !ls_session_given(s))
+            r = ls_track_frame(s->track, false, err);
+        return r;
+    }
+    if (s->shot_count == s->shot_max)
+        return ls_fail(err, LS_EINTERNAL, "more frames than the ring has slots");
+    shot = ls_shots_new(s, err);
+    if (!shot)
+        return LS_ENOMEM;
+    shot->frame = frame->frame;
+    shot->slot = frame->slot;
+    shot->source_idx = frame->idx;
+    shot->pts = s->pass_offset + frame->pts;
+    shot->duration = frame->duration;
+    if (s->pass == 0 && !ls_session_given(s) && !ls_session_exact(s)) {
+        ls_track_signature(look, &frame->frame);
+        cut = s->signature_known && ls_track_is_cut(s->signature, look);
+        memcpy(s->signature, look, sizeof(look));
+        s->signature_known = true;
+        r = ls_track_frame(s->track, cut, err);
+        shot->tracked = true;
+        s->tracked_count++;
+    }
+    return r;
+}
+
+void ls_shots_pass_ended(struct ls_session *s, const struct ls_decode_end *end)
+{
+    s->pass_ended = true;
+    s->pass_offset += end->duration;
+    if (s->pass == 0 && (ls_session_still(s) || !ls_session_exact(s)))
+        ls_track_end(s->track);
+}
+
+// --- action ----------------------------------------------------------------------------------------
+
+static void on_face_done(struct ls_work *w)
+{
+    struct ls_session *s = w->user;
+    struct shot *shot = (struct shot *)((char *)w - offsetof(struct shot, work));
+
+    s->part_us[LS_PART_GENERATE] += w->busy_us[0];
+    s->part_us[LS_PART_COMPOSITE] += w->busy_us[1] + w->busy_us[2];
+    s->frames_generated++;
+    shot->state = SHOT_READY;
+    if (w->err.code < 0)
+        ls_session_broke(s, &w->err);
+    ls_session_idle(s);
+}
+
+static void generate(struct ls_session *s, struct shot *shot)
+{
+    struct ls_work *w = &shot->work;
+
+    w->kind = LS_WORK_FACE;
+    w->face.frame = &shot->frame;
+    w->face.box = shot->spot.face.box;
+    w->face.paste = (struct ls_paste){ .mask = s->job.paste.mask,
+                                       .feather_px = s->job.paste.feather_px,
+                                       .colour_match = s->job.paste.colour_match,
+                                       .strength = s->job.paste.strength,
+                                       .exact = ls_session_exact(s) };
+    ls_spots_mouth(&shot->spot.face, w->face.paste.mouth);
+    w->on_done = on_face_done;
+    w->user = s;
+    shot->state = SHOT_AT_DEVICE;
+    s->busy++;
+    ls_batch_push(s->engine->batch, w);
+}
+
+static void act(struct ls_session *s, struct shot *shot)
+{
+    if (shot->beyond || shot->bypass || !shot->spot.found) {
+        shot->action = LS_ACTION_PASSED_THROUGH;
+        shot->state = SHOT_READY;
+    } else if (s->job.silence.policy == LS_SILENCE_KEEP_ORIGINAL && !ls_session_exact(s) &&
+               ls_features_silent(s->features, shot->pts)) {
+        shot->action = LS_ACTION_SILENT;
+        shot->state = SHOT_READY;
+    } else {
+        shot->action = shot->spot.held ? LS_ACTION_HELD : LS_ACTION_SYNCED;
+        generate(s, shot);
+    }
+}
+
+bool ls_shots_all_heard(const struct ls_session *s)
+{
+    return s->shot_count == 0 || s->shot[s->shot_count - 1]->heard;
+}
+
+// After the voice's end, shots that did not hear it are surplus. They leave when the others have their
+// spots: a box depends on the frames that follow, which must not depend on when the end became known.
+static void drop_surplus(struct ls_session *s)
+{
+    int i;
+
+    if (!s->voice_over || s->shots_over || s->detect_busy)
+        return;
+    for (i = 0; i < s->shot_count && s->shot[i]->heard; i++)
+        if (!s->shot[i]->spotted)
+            return;
+    for (; s->shot_count > i; s->shot_count--)
+        shot_drop(s, s->shot[s->shot_count - 1]);
+    s->shots_over = true;
+}
+
+static int hear_shots(struct ls_session *s, struct ls_err *err)
+{
+    struct shot *shot;
+    int i, r;
+
+    for (i = 0; i < s->shot_count; i++) {
+        shot = s->shot[i];
+        if (shot->heard)
+            continue;
+        switch (ls_shots_listen(s, s->made, shot->pts, shot->duration, shot->work.face.mel)) {
+        case VOICE_WAIT:
+            return 0;
+        case VOICE_OVER:
+            if (s->job.fit.video_longer != LS_FIT_KEEP_ORIGINAL || s->pass > 0 ||
+                shot->buffer >= 0) {
+                s->voice_over = true;
+                return 0;
+            }
+            shot->beyond = true;
+            break;
+        case VOICE_HEARD:
+            s->heard_ticks = shot->pts;
+            break;
+        }
+        shot->heard = true;
+        s->made++;
+        if (ls_session_exact(s) && s->pass == 0 && !ls_session_given(s) && shot->buffer < 0) {
+            r = ls_track_frame(s->track, false, err);
+            if (r < 0)
+                return r;
+            shot->tracked = true;
+            s->tracked_count++;
+        }
+    }
+    return 0;
+}
+
+// The exact profile's track ends where the voice or the picture does.
+static void end_exact_track(struct ls_session *s)
+{
+    if (ls_session_exact(s) && s->pass == 0 &&
+        (s->voice_over || (s->pass_ended && ls_shots_all_heard(s))))
+        ls_track_end(s->track);
+}
+
+static void dispatch(struct ls_session *s)
+{
+    struct shot *shot;
+    int i;
+
+    for (i = 0; i < s->shot_count; i++) {
+        shot = s->shot[i];
+        // The newest frame may be the last one, which must be held before a face is put into it.
+        if (ls_session_keeps_last(s) && !s->still_known && !s->voice_over &&
+            i == s->shot_count - 1)
+            break;
+        if (shot->state == SHOT_ARRIVED && shot->heard && shot->spotted)
+            act(s, shot);
+    }
+}
+
+int ls_shots_advance(struct ls_session *s, struct ls_err *err)
+{
+    bool made = true;
+    int r = 0;
+
+    while (made) {
+        if (!s->voice_over && !s->shots_over)
+            r = hear_shots(s, err);
+        if (r == 0)
+            end_exact_track(s);
+        if (r == 0)
+            r = ls_spots_advance(s, err);
+        if (r == 0 && s->features)
+            r = ls_hold_go_on(s, err);
+        if (r < 0)
+            return r;
+        dispatch(s);
+        drop_surplus(s);
+        r = ls_hold_next(s, &made, err);
+        if (r < 0)
+            return r;
+    }
+    ls_spots_detect(s);
+    return 0;
+}

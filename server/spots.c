@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the face is in each frame on its way ("spots"): from the track, from the caller's boxes, or, when
+// the picture repeats, as in its first pass. Flow: shots -> here (device: detect) -> shots. Loop thread.
+#include "session_state.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Spots of the first pass are kept for the passes that follow.
+enum { SPOTS_KEPT = 1 << 17 };
+
+int ls_spots_open(struct ls_session *s, struct ls_err *err)
+{
+    const struct ls_options *opt = &s->engine->opt;
+    bool low = s->job.output.latency == LS_LATENCY_LOW;
+    int half = s->job.face.smoothing_frames / 2, room = s->shot_max - 2;
+    struct ls_track_params p = {
+        .job = &s->job, .width_px = s->video_info.width_px, .height_px = s->video_info.height_px,
+        .interval = (int)opt->detect_interval, .smooth_half = low && half > 1 ? 1 : half,
+        .side_px = (int)opt->detect_side_px, .side_px_max = 1280,
+        .lost_frames_max = (int)(ls_session_rate(s) / 2 + 0.5),
+    };
+
+    // Frames that wait for a detection or an average must fit into the ring.
+    if (low && p.interval > 2)
+        p.interval = 2;
+    if (p.smooth_half > room / 2)
+        p.smooth_half = room / 2;
+    if (p.interval > room - p.smooth_half)
+        p.interval = room - p.smooth_half;
+    if (s->engine->model->detector == LS_DETECTOR_BLAZEFACE)
+        p.side_px_max = p.side_px; // it has one size
+    return ls_track_new(&s->track, &p, err);
+}
+
+static const struct ls_region *region_find(const struct ls_session *s, int64_t frame)
+{
+    int low = 0, high = s->region_count, mid;
+
+    while (low < high) {
+        mid = (low + high) / 2;
+        if (s->region[mid].frame < frame)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < s->region_count && s->region[low].frame == frame ? &s->region[low] : NULL;
+}
+
+// A caller's box for a frame; false: it may still come.
+static bool spot_given(struct ls_session *s, struct shot *shot)
+{
+    const struct ls_region *region;
+    struct ls_box box;
+
+    memset(&shot->spot, 0, sizeof(shot->spot));
+    if (s->job.face.box_fixed) {
+        box = s->job.face.box;
+    } else {
+        if (!s->half_closed && (s->region_count == 0 ||
+                                s->region[s->region_count - 1].frame < shot->source_idx))
+            return false;
+        region = region_find(s, shot->source_idx);
+        shot->bypass = region && region->bypass;
+        if (!region || !region->present)
+            return true;
+        box = region->box;
+    }
+    shot->spot.found = true;
+    shot->spot.track_id = 1;
+    shot->spot.face.score = 1;
+    shot->spot.face.box = box;
+    return true;
+}
+
+// Given boxes that miss are held too, if asked; and cut to the frame, of which 4 pixels must remain.
+static void finish_given(struct ls_session *s, struct shot *shot)
+{
+    struct ls_box *b = &shot->spot.face.box;
+
+    if (!shot->spot.found && s->job.face.missing == LS_MISSING_HOLD_BOX && s->spot_count > 0 &&
+        !shot->bypass) {
+        shot->spot = s->spot[0];
+        shot->spot.held = true;
+        return;
+    }
+    if (!shot->spot.found)
+        return;
+    b->x0 = b->x0 < 0 ? 0 : b->x0;
+    b->y0 = b->y0 < 0 ? 0 : b->y0;
+    b->x1 = b->x1 > (float)shot->frame.width_px ? (float)shot->frame.width_px : b->x1;
+    b->y1 = b->y1 > (float)shot->frame.height_px ? (float)shot->frame.height_px : b->y1;
+    if (b->x1 - b->x0 < 4 || b->y1 - b->y0 < 4)
+        shot->spot.found = false;
+}
+
+static int spot_keep(struct ls_session *s, const struct ls_spot *spot, struct ls_err *err)
+{
+    struct ls_spot *grown;
+    int capacity;
+
+    if (s->spot_count == SPOTS_KEPT)
+        return 0;
+    if (s->spot_count == s->spot_capacity) {
+        capacity = s->spot_capacity ? 2 * s->spot_capacity : 256;
+        grown = realloc(s->spot, (size_t)capacity * sizeof(*grown));
+        if (!grown)
+            return ls_fail(err, LS_ENOMEM, "boxes of %d frames", capacity);
+        s->spot = grown;
+        s->spot_capacity = capacity;
+    }
+    s->spot[s->spot_count++] = *spot;
+    return 0;
+}
+
+static bool will_repeat(const struct ls_session *s)
+{
+    return ls_session_exact(s) ||
+           s->job.fit.audio_longer == LS_FIT_LOOP || s->job.fit.audio_longer == LS_FIT_PING_PONG;
+}
+
+static int no_face(struct ls_session *s, const struct shot *shot, struct ls_err *err)
+{
+    if (s->job.face.missing == LS_MISSING_FAIL && !shot->bypass)
+        return ls_fail_field(err, LS_ENOFACE, "video", "frame %" PRId64 " (%.3f s) has no face",
+                             shot->source_idx, (double)shot->pts / LS_TICKS);
+    if (!shot->bypass)
+        ls_report_warn(s, shot->source_idx, "FACE_MISSING",
+                       "frame %" PRId64 " has no face and is shown as it is", shot->source_idx);
+    return 0;
+}
+
+// The still's one spot; its copies all take it.
+static int spot_still(struct ls_session *s, struct ls_err *err)
+{
+    if (!ls_session_still(s) || ls_session_given(s) || s->spot_count > 0 ||
+        !ls_track_next(s->track, &s->hold_spot))
+        return 0;
+    return spot_keep(s, &s->hold_spot, err);
+}
+
+// Gives shots their spots, in order, as far as they are decided.
+int ls_spots_advance(struct ls_session *s, struct ls_err *err)
+{
+    struct shot *shot;
+    int i, r = spot_still(s, err);
+
+    for (i = 0; r == 0 && i < s->shot_count; i++) {
+        shot = s->shot[i];
+        if (shot->spotted)
+            continue;
+        if (ls_session_given(s)) {
+            if (!spot_given(s, shot))
+                return 0;
+            finish_given(s, shot);
+            if (shot->spot.found && s->spot_count == 0) {
+                r = spot_keep(s, &shot->spot, err);
+                if (r < 0)
+                    return r;
+            } else if (shot->spot.found) {
+                s->spot[0] = shot->spot; // the last one, for HOLD_BOX
+            }
+        } else if (s->pass == 0 && shot->tracked) {
+            if (!ls_track_next(s->track, &shot->spot))
+                return 0;
+            s->spotted_count++;
+            r = will_repeat(s) ? spot_keep(s, &shot->spot, err) : 0;
+            if (r < 0)
+                return r;
+        } else if (shot->buffer >= 0) {
+            shot->spot = s->hold_spot;
+        } else if (s->pass > 0) {
+            if (shot->source_idx >= s->spot_count)
+                return ls_fail_field(err, LS_ELIMIT, "config.fit.audio_longer",
+                                     "a video of more than %d frames cannot be repeated", SPOTS_KEPT);
+            shot->spot = s->spot[shot->source_idx];
+        } else {
+            return 0; // exact: not tracked yet
+        }
+        shot->spotted = true;
+        if (!shot->spot.found && !shot->beyond) {
+            r = no_face(s, shot, err);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static void on_detected(struct ls_work *w)
+{
+    struct ls_session *s = w->user;
+
+    s->detect_busy = false;
+    s->part_us[LS_PART_DETECT] += w->busy_us[0];
+    if (w->err.code < 0)
+        ls_session_broke(s, &w->err);
+    else
+        ls_track_found(s->track, w->detect.face, w->detect.count, w->detect.side_px);
+    ls_session_idle(s);
+}
+
+void ls_spots_detect(struct ls_session *s)
+{
+    const struct ls_frame *frame = NULL;
+    int64_t idx, oldest;
+    int side_px, side_px_max;
+
+    if (s->detect_busy || ls_session_given(s) || !ls_track_wants(s->track, &idx, &side_px, &side_px_max))
+        return;
+    if (ls_session_still(s)) {
+        frame = &s->hold_source;
+    } else {
+        // Frames of the first pass are numbered as the track numbers them.
+        oldest = s->shot[0]->source_idx;
+        assert(idx >= oldest && idx - oldest < s->shot_count);
+        frame = &s->shot[idx - oldest]->frame;
+    }
+    s->detect.kind = LS_WORK_DETECT;
+    s->detect.detect.frame = frame;
+    s->detect.detect.side_px = side_px;
+    s->detect.detect.side_px_max = side_px_max;
+    s->detect.on_done = on_detected;
+    s->detect.user = s;
+    s->detect_busy = true;
+    s->busy++;
+    ls_batch_push(s->engine->batch, &s->detect);
+}
+
+// The ellipse of the MOUTH mask in the face's own coordinates: wide as the mouth corners, its centre 3 of
+// 96 pixels below their middle (measured on the demo model: the lower lip moves, the upper hardly). A face
+// without points gets the place where YuNet's boxes have the mouth on average.
+void ls_spots_mouth(const struct ls_face *face, float mouth[4])
+{
+    float w = face->box.x1 - face->box.x0, h = face->box.y1 - face->box.y0, dx, dy, rx;
+    const float *a = face->point[LS_POINT_MOUTH_R], *b = face->point[LS_POINT_MOUTH_L];
+
+    mouth[0] = 0.5f;
+    mouth[1] = 0.79f;
+    rx = 0.24f;
+    if (face->points_known) {
+        dx = b[0] - a[0];
+        dy = b[1] - a[1];
+        mouth[0] = ((a[0] + b[0]) / 2 - face->box.x0) / w;
+        mouth[1] = ((a[1] + b[1]) / 2 - face->box.y0) / h + 3.0f / LS_FACE_SIZE;
+        rx = 0.95f * sqrtf(dx * dx + dy * dy) / w;
+        rx = rx < 0.15f ? 0.15f : rx > 0.4f ? 0.4f : rx;
+    }
+    mouth[2] = rx;
+    mouth[3] = 0.72f * rx;
+}
+
