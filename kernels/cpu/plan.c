@@ -197,6 +197,16 @@ static int transposed_steps(struct ls_plan *plan, int idx, struct ls_err *err)
     return 0;
 }
 
+// Whether part k of a concatenation is written where it is wanted by whoever makes it.
+static bool in_place(const struct ls_plan *plan, int idx, int k)
+{
+    const int *from = plan->net->node[idx].layer->from;
+    const struct ls_place *p = &plan->place[idx], *source = &plan->place[from[k]];
+    size_t first = k ? (size_t)plan->place[from[0]].c * p->h * p->w : 0;
+
+    return source->buffer == p->buffer && source->offset == p->offset + first;
+}
+
 static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
 {
     const struct ls_net_node *node = &plan->net->node[idx];
@@ -228,8 +238,7 @@ static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
         break;
     case LS_NET_CONCAT:
         for (int k = 0; k < 2; k++)
-            if (plan->place[layer->from[k]].buffer != plan->place[idx].buffer ||
-                (k && layer->from[0] == layer->from[1]))
+            if (!in_place(plan, idx, k))
                 add_step(plan, LS_STEP_COPY, idx)->part = k;
         break;
     }

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// Networks of a few rows, each with one thing that a layout or a memory plan can get wrong, on the
+// cpu back end's executor against ref's: odd sizes, channels that fill no block, concatenations
+// inside concatenations, every kind of row; and the detectors' and the generator's own tables with
+// random weights. Several items at once, and each also alone: the bytes must be the same.
+#include "kernels/blazeface.h"
+#include "kernels/cpu/dnn.h"
+#include "kernels/ref/ref.h"
+#include "kernels/wav2lip.h"
+#include "kernels/yunet.h"
+#include "tests/kernels/_pictures.h"
+#include "tests/unit/_check.h"
+
+enum { ITEMS = 3, OUTPUTS_MAX = 12, ROWS_MAX = 16 };
+
+// clang-format off
+#define IN {.op = LS_NET_INPUT, .from = {-1, -1}}
+#define CONV(n, f, k, s, p) \
+    {.name = n, .op = LS_NET_CONV, .from = {f, -1}, .kernel = {k, k}, .stride = {s, s}, \
+     .pad = {p, p}, .act = LS_ACT_RELU}
+#define OUT(n, f) \
+    {.name = n, .op = LS_NET_CONV, .from = {f, -1}, .kernel = {1, 1}, .stride = {1, 1}, .output = true}
+#define RES(n, f) \
+    {.name = n, .op = LS_NET_CONV, .from = {f, -1}, .kernel = {3, 3}, .stride = {1, 1}, \
+     .pad = {1, 1}, .act = LS_ACT_RELU, .norm = true, .residual = true}
+#define DW(n, f, s, extra) \
+    {.name = n, .op = LS_NET_DWCONV, .from = {f, -1}, .kernel = {3, 3}, .stride = {s, s}, \
+     .pad = {1, 1}, .pad_end_extra = extra}
+#define UP(n, f, k, s, p, o) \
+    {.name = n, .op = LS_NET_TCONV, .from = {f, -1}, .kernel = {k, k}, .stride = {s, s}, \
+     .pad = {p, p}, .out_pad = o, .act = LS_ACT_RELU}
+#define CAT(a, b) {.op = LS_NET_CONCAT, .from = {a, b}}
+#define ADD(a, b) {.op = LS_NET_ADD, .from = {a, b}, .act = LS_ACT_RELU}
+#define UPADD(a, b) {.op = LS_NET_UPADD, .from = {a, b}}
+#define POOL(f, k, s, p) \
+    {.op = LS_NET_MAXPOOL, .from = {f, -1}, .kernel = {k, k}, .stride = {s, s}, .pad = {p, p}}
+
+static const struct {
+    const char *name;
+    int input[3];         // c, h, w
+    int width[ROWS_MAX];  // output channels of rows with weights
+    struct ls_net_layer layer[ROWS_MAX];
+} rows[] = {
+    {"convolutions", {3, 33, 47}, {0, 17, 40, 5, 3},
+     {IN, CONV("a", 0, 5, 2, 2), CONV("b", 1, 3, 3, 1), CONV("c", 2, 1, 1, 0), OUT("d", 3)}},
+    {"seven by seven", {6, 20, 20}, {0, 16, 3},
+     {IN, CONV("a", 0, 7, 1, 3), OUT("b", 1)}},
+    {"sides of their own", {1, 40, 16}, {0, 20, 20, 4},
+     {IN, CONV("a", 0, 3, 1, 1),
+      {.name = "b", .op = LS_NET_CONV, .from = {1, -1}, .kernel = {3, 5}, .stride = {3, 2},
+       .pad = {0, 2}, .pad_end_extra = 1, .act = LS_ACT_SIGMOID}, OUT("c", 2)}},
+    {"residual", {2, 13, 11}, {0, 24, 24, 24, 2},
+     {IN, CONV("a", 0, 3, 1, 1), RES("b", 1), RES("c", 2), OUT("d", 3)}},
+    {"valid to one pixel", {4, 5, 5}, {0, 33, 19, 12},
+     {IN, CONV("a", 0, 3, 1, 0), CONV("b", 1, 3, 1, 0), OUT("c", 2)}},
+    {"depthwise", {3, 21, 18}, {0, 24, 24, 24, 24, 7},
+     {IN, CONV("a", 0, 3, 1, 1), DW("b", 1, 1, 0), DW("c", 2, 2, 1), DW("d", 3, 2, 0), OUT("e", 4)}},
+    {"up from one pixel", {40, 1, 1}, {0, 18, 33, 2},
+     {IN, CONV("a", 0, 1, 1, 0), UP("b", 1, 3, 1, 0, 0), OUT("c", 2)}},
+    {"up by two", {3, 5, 7}, {0, 20, 17, 40, 2},
+     {IN, CONV("a", 0, 3, 1, 1), UP("b", 1, 3, 2, 1, 1), UP("c", 2, 3, 2, 1, 1), OUT("d", 3)}},
+    {"up by two, odd", {3, 5, 4}, {0, 20, 17, 2},
+     {IN, CONV("a", 0, 3, 1, 1), UP("b", 1, 3, 2, 1, 0), OUT("c", 2)}},
+    {"up by two, four taps", {3, 6, 4}, {0, 20, 17, 2},
+     {IN, CONV("a", 0, 3, 1, 1), UP("b", 1, 4, 2, 1, 0), OUT("c", 2)}},
+    {"up by one", {3, 6, 4}, {0, 20, 17, 2},
+     {IN, CONV("a", 0, 3, 1, 1), UP("b", 1, 3, 1, 1, 0), OUT("c", 2)}},
+    {"up by three", {3, 4, 4}, {0, 20, 17, 2},
+     {IN, CONV("a", 0, 3, 1, 1), UP("b", 1, 3, 3, 0, 0), OUT("c", 2)}},
+    {"concatenation", {3, 9, 9}, {0, 20, 5, 0, 11, 3},
+     {IN, CONV("a", 0, 3, 1, 1), CONV("b", 1, 1, 1, 0), CAT(2, 1), CONV("d", 3, 3, 1, 1), OUT("e", 4)}},
+    {"concatenations inside", {3, 8, 9}, {0, 20, 5, 0, 0, 9, 0, 3},
+     {IN, CONV("a", 0, 3, 1, 1), CONV("b", 1, 1, 1, 0), CAT(1, 2), CAT(3, 2), CONV("d", 4, 3, 1, 1),
+      CAT(5, 4), OUT("e", 6)}},
+    {"twice the same", {3, 8, 9}, {0, 20, 0, 0, 13, 3},
+     {IN, CONV("a", 0, 3, 1, 1), CAT(1, 1), CAT(2, 1), CONV("d", 3, 3, 1, 1), OUT("e", 4)}},
+    {"pooled concatenation", {3, 9, 12}, {0, 20, 5, 0, 0, 25, 3},
+     {IN, CONV("a", 0, 3, 1, 1), CONV("b", 1, 1, 1, 0), CAT(2, 1), POOL(3, 3, 2, 1), DW("d", 4, 1, 0),
+      OUT("e", 5)}},
+    {"sums", {3, 12, 8}, {0, 30, 12, 0, 0, 30, 0, 2},
+     {IN, CONV("a", 0, 3, 1, 1), CONV("b", 1, 3, 1, 1), ADD(1, 2), POOL(3, 2, 2, 0),
+      CONV("c", 4, 3, 1, 1), UPADD(5, 3), OUT("d", 6)}},
+    {"two outputs", {3, 12, 8}, {0, 30, 12, 30, 2},
+     {IN, CONV("a", 0, 3, 1, 1), OUT("b", 1), CONV("c", 1, 3, 1, 1), OUT("d", 3)}},
+    {"outputs inside", {3, 12, 8}, {0, 30, 12, 0, 2},
+     {IN, CONV("a", 0, 3, 1, 1), OUT("b", 1), CAT(2, 1), OUT("d", 3)}},
+    {"large weights", {8, 12, 12}, {0, 400, 330, 350, 0, 3},
+     {IN, CONV("a", 0, 3, 2, 1), CONV("b", 1, 3, 1, 1), CONV("c", 2, 3, 1, 1), CAT(3, 2), OUT("d", 4)}},
+};
+// clang-format on
+
+struct widths {
+    const int *of_row; // NULL: all are `all`
+    int all;
+};
+
+static int width_of(void *user, int row)
+{
+    const struct widths *w = user;
+
+    return w->of_row ? w->of_row[row] : w->all;
+}
+
+struct net_case {
+    const char *name;
+    const struct ls_net_spec *spec;
+    struct ls_net_params params;
+    struct widths widths;
+    double most; // relative to the largest value; each row of sums in another order adds 1e-6 or so
+};
+
+static size_t node_size(const struct ls_net_node *n)
+{
+    return (size_t)n->c_out * (size_t)n->h_out * (size_t)n->w_out;
+}
+
+// [ITEMS][node] random numbers.
+static float *random_items(const struct ls_net_node *node, uint64_t *seed)
+{
+    size_t size = ITEMS * node_size(node);
+    float *v = malloc(sizeof *v * size);
+
+    for (size_t i = 0; v && i < size; i++)
+        v[i] = random_float(seed, -1, 1);
+    return v;
+}
+
+struct buffers {
+    float *input[2], *want[OUTPUTS_MAX], *got[2][OUTPUTS_MAX]; // all items at once, one by one
+    size_t input_size[2], output_size[OUTPUTS_MAX];
+    int input_count, output_count;
+};
+
+static void buffers_init(struct buffers *b, const struct ls_net *net)
+{
+    uint64_t seed = 21;
+
+    for (int i = 0; i < net->node_count; i++) {
+        const struct ls_net_node *n = &net->node[i];
+
+        if (n->layer->op == LS_NET_INPUT) {
+            b->input_size[b->input_count] = node_size(n);
+            b->input[b->input_count++] = random_items(n, &seed);
+        }
+        if (n->layer->output) {
+            b->output_size[b->output_count] = node_size(n);
+            b->want[b->output_count] = random_items(n, &seed);
+            b->got[0][b->output_count] = random_items(n, &seed);
+            b->got[1][b->output_count++] = random_items(n, &seed);
+        }
+    }
+}
+
+static void buffers_done(struct buffers *b)
+{
+    for (int i = 0; i < b->input_count; i++)
+        free(b->input[i]);
+    for (int i = 0; i < b->output_count; i++) {
+        free(b->want[i]);
+        free(b->got[0][i]);
+        free(b->got[1][i]);
+    }
+}
+
+// Items [first, first + count) into got[which].
+static void run(struct ls_dnn_lane *lane, struct buffers *b, int first, int count, int which,
+                const char *name)
+{
+    struct ls_err err = {0};
+
+    for (int n = 0; n < count; n++)
+        for (int i = 0; i < b->input_count; i++)
+            memcpy(ls_dnn_input(lane, i, n), b->input[i] + (size_t)(first + n) * b->input_size[i],
+                   b->input_size[i] * sizeof(float));
+    if (!CHECK(ls_dnn_run(lane, count, &err) == 0, name))
+        printf("%s\n", err.text);
+    for (int n = 0; n < count; n++)
+        for (int i = 0; i < b->output_count; i++)
+            ls_dnn_output(b->got[which][i] + (size_t)(first + n) * b->output_size[i], lane, i, n);
+}
+
+static void compare(const struct net_case *c, const struct buffers *b)
+{
+    for (int i = 0; i < b->output_count; i++) {
+        size_t size = ITEMS * b->output_size[i];
+        float largest = 1e-3f;
+
+        for (size_t k = 0; k < size; k++)
+            largest = fmaxf(largest, fabsf(b->want[i][k]));
+        CHECK(differ_float(c->name, b->got[0][i], b->want[i], size, c->most * largest) <=
+                  c->most * largest,
+              c->name);
+        CHECK(!memcmp(b->got[0][i], b->got[1][i], size * sizeof(float)), c->name);
+    }
+}
+
+static void check_case(const struct net_case *c)
+{
+    struct ls_weights *w = NULL;
+    struct ls_net *net = NULL;
+    struct ls_dnn *dnn = NULL;
+    struct ls_dnn_lane *lane = NULL;
+    struct buffers b = {0};
+    struct ls_err err = {0};
+    struct widths widths = c->widths;
+    int r = ls_weights_new(&w, &err);
+
+    if (r == 0)
+        r = ls_net_seed(w, c->spec, &c->params, width_of, &widths, 17, &err);
+    if (r == 0)
+        r = ls_net_plan(&net, c->spec, w, &c->params, &err);
+    if (r == 0)
+        r = ls_dnn_new(&dnn, net, ITEMS, &err);
+    if (r == 0)
+        r = ls_dnn_lane_new(&lane, dnn, &err);
+    if (r == 0) {
+        buffers_init(&b, net);
+        r = ls_ref_net_run(net, (const float *const *)b.input, b.want, ITEMS, &err);
+        run(lane, &b, 0, ITEMS, 0, c->name);
+        for (int i = 0; i < ITEMS; i++)
+            run(lane, &b, i, 1, 1, c->name);
+        compare(c, &b);
+    }
+    if (!CHECK(r == 0, c->name))
+        printf("%s: %s\n", c->name, err.text);
+    buffers_done(&b);
+    ls_dnn_lane_free(&lane);
+    ls_dnn_free(&dnn);
+    ls_net_free(&net);
+    ls_weights_close(&w);
+}
+
+static int count_rows(const struct ls_net_layer *layer)
+{
+    int count = 1;
+
+    while (count < ROWS_MAX && (layer[count].name || layer[count].from[0] || layer[count].from[1]))
+        count++;
+    return count;
+}
+
+static int yunet_width(const struct ls_net_layer *layers, int row, int *of_row)
+{
+    static const int heads[] = {1, 1, 4, 10}; // class, object, box, points: from row 36 on
+    const struct ls_net_layer *l = &layers[row];
+
+    if (row >= 36)
+        return heads[(row - 36) / 2 % 4];
+    if (l->op == LS_NET_DWCONV || l->op == LS_NET_MAXPOOL)
+        return of_row[l->from[0]];
+    return row <= 4 ? 16 : row <= 7 ? 32 : 64;
+}
+
+int main(void)
+{
+    static int yunet[64];
+    struct ls_net_params yunet_params = {.input[0] = {3, 96, 160}, .fold_residual = true};
+    struct ls_net_params small = {
+        .input = {{6, LS_FACE_SIZE, LS_FACE_SIZE}, {1, LS_MEL_BANDS, LS_MEL_WINDOW}},
+        .fold_residual = true};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct ls_net_spec spec = {
+            .name = rows[i].name, .layer = rows[i].layer, .layer_count = count_rows(rows[i].layer)};
+        struct net_case c = {.name = rows[i].name,
+                             .spec = &spec,
+                             .params = {.fold_residual = true},
+                             .widths = {rows[i].width, 0},
+                             .most = 1e-5};
+
+        c.params.input[0].c = rows[i].input[0];
+        c.params.input[0].h = rows[i].input[1];
+        c.params.input[0].w = rows[i].input[2];
+        check_case(&c);
+    }
+    for (int i = 0; i < ls_yunet.layer_count; i++)
+        yunet[i] = yunet_width(ls_yunet.layer, i, yunet);
+    check_case(&(struct net_case){"YuNet", &ls_yunet, yunet_params, {yunet, 0}, 4e-5});
+    check_case(&(struct net_case){"Wav2Lip, 24 wide", &ls_wav2lip, small, {NULL, 24}, 4e-5});
+    small.input[0].c = 3;
+    small.input[0].h = small.input[0].w = LS_BLAZEFACE_SIZE / 2;
+    check_case(&(struct net_case){"BlazeFace, 20 wide", &ls_blazeface, small, {NULL, 20}, 4e-5});
+    return check_done();
+}
