@@ -55,6 +55,9 @@ LS_MUST int ls_encode_frame(struct ls_encode *e, const struct ls_frame *frame, i
 // Interleaved float, count samples per channel, follows on from the call before; the first sample is
 // heard at pts 0. Clipped to -1..1.
 LS_MUST int ls_encode_sound(struct ls_encode *e, const float *voice, int count, struct ls_err *err);
+// The sound is complete: from here on silence follows by itself as frames come. Without it a picture
+// that is longer than its sound waits for ls_encode_finish, at most 120 s of it.
+LS_MUST int ls_encode_sound_end(struct ls_encode *e, struct ls_err *err);
 // Nothing more comes: cuts or pads the sound to the end of the last frame and writes all that is left.
 LS_MUST int ls_encode_finish(struct ls_encode *e, struct ls_err *err);
 // Takes the next finished piece; false when there is none yet. The caller owns out->data.
