@@ -229,16 +229,22 @@ int ls_weights_add(struct ls_weights *w, const char *name, const float *values, 
 
 static int read_any(struct ls_weights *w, struct ls_span file, struct ls_err *err)
 {
+    static const uint8_t high[4] = {0}; // of a safetensors header's length
     const uint8_t *p = file.at;
 
     if (file.size < 16)
         return ls_fail(err, LS_EMODEL, "%zu bytes are too few for a checkpoint", file.size);
-    if (p[8] == '{')
+    if (!memcmp(p + 4, high, 4) && p[8] == '{')
         return ls_weights_read_safetensors(w, file, err);
+    if (!memcmp(p, "PK\3\4", 4))
+        return ls_weights_read_torch_zip(w, file, err);
+    if (p[0] == 0x80) // pickle's opcode PROTO
+        return ls_weights_read_torch_legacy(w, file, err);
+    if (p[0] == 0x08) // protobuf: field 1, varint
+        return ls_weights_read_onnx(w, file, err);
     return ls_fail(err, LS_EMODEL,
-                   "neither .pth, .safetensors nor .onnx (first bytes %02x %02x %02x "
-                   "%02x)",
-                   p[0], p[1], p[2], p[3]);
+                   "neither .pth, .safetensors nor .onnx (first bytes %02x %02x %02x %02x)", p[0],
+                   p[1], p[2], p[3]);
 }
 
 int ls_weights_parse(struct ls_weights **out, const void *data, size_t size, struct ls_err *err)
