@@ -86,6 +86,11 @@ const char *ls_backend_arithmetic(const struct ls_backend *be)
     return be->ops->arithmetic(be->be);
 }
 
+bool ls_backend_holds_weights(const struct ls_backend *be)
+{
+    return be->ops->holds_weights;
+}
+
 int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err)
 {
     struct ls_lane *l = calloc(1, sizeof *l);

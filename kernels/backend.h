@@ -67,6 +67,7 @@ struct ls_backend_ops {
                     struct ls_err *err);
     int (*composite)(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
                      struct ls_err *err);
+    bool holds_weights; // once open it has a copy of the generator's weights
 };
 
 extern const struct ls_backend_ops ls_backend_ref;
@@ -82,6 +83,7 @@ LS_MUST int ls_backend_open(struct ls_backend **out, const char *name, const str
 void ls_backend_close(struct ls_backend **be); // after all its lanes
 const char *ls_backend_name(const struct ls_backend *be);
 const char *ls_backend_arithmetic(const struct ls_backend *be);
+bool ls_backend_holds_weights(const struct ls_backend *be); // then ls_model_trim is possible
 LS_MUST int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err);
 void ls_lane_close(struct ls_lane **lane);
 

@@ -4,6 +4,7 @@
 // its plan depends on the size it runs at. Runs at start-up on one thread.
 #include "model.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,12 @@ int ls_model_open(struct ls_model **out, const struct ls_model_params *params, s
     else
         *out = m;
     return r;
+}
+
+void ls_model_trim(struct ls_model *model)
+{
+    ls_net_trim(model->generator);
+    malloc_trim(0); // glibc keeps freed blocks of up to 32 MB otherwise
 }
 
 void ls_model_close(struct ls_model **model)

@@ -32,6 +32,10 @@ struct ls_model_params {
 LS_MUST int ls_model_open(struct ls_model **out, const struct ls_model_params *params,
                           struct ls_err *err);
 void ls_model_close(struct ls_model **model);
+// Frees the generator's float weights (145 MB for the original's widths) and gives the memory back to
+// the system. Only when the one back end that will ever use the model is open and
+// ls_backend_holds_weights says so; no lane may be at work.
+void ls_model_trim(struct ls_model *model);
 
 // Runs a small seeded network and a mel frame through the named back end and compares with values that
 // tests/golden made independently. LS_OK or LS_EDEVICE with the largest difference in err's text.

@@ -288,14 +288,20 @@ done:
     return r;
 }
 
+void ls_net_trim(struct ls_net *net)
+{
+    for (int i = 0; net->node && i < net->node_count; i++) {
+        free(net->node[i].weight);
+        free(net->node[i].bias);
+        net->node[i].weight = net->node[i].bias = NULL;
+    }
+}
+
 void ls_net_free(struct ls_net **net)
 {
     if (!net || !*net)
         return;
-    for (int i = 0; (*net)->node && i < (*net)->node_count; i++) {
-        free((*net)->node[i].weight);
-        free((*net)->node[i].bias);
-    }
+    ls_net_trim(*net);
     free((*net)->node);
     free(*net);
     *net = NULL;

@@ -75,6 +75,8 @@ LS_MUST int ls_net_plan(struct ls_net **out, const struct ls_net_spec *spec,
                         const struct ls_weights *weights, const struct ls_net_params *params,
                         struct ls_err *err);
 void ls_net_free(struct ls_net **net);
+// Frees weights and biases, for a plan whose only user holds them in a form of its own; shapes stay.
+void ls_net_trim(struct ls_net *net);
 
 // Adds seeded random tensors for a table to w: He-scaled weights, mild batch norm, so that activations
 // stay in a sane range. width_of(user, row) gives a row's output channels. The same seed gives the same

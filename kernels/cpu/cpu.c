@@ -180,4 +180,5 @@ const struct ls_backend_ops ls_backend_cpu = {
     .crop = cpu_crop,
     .generate = cpu_generate,
     .composite = cpu_composite,
+    .holds_weights = true,
 };

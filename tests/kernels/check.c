@@ -381,6 +381,20 @@ static void check_batches(const struct pair *p, const char *row, const uint8_t *
     free(out);
 }
 
+// The model's own copy of the weights is not needed any more.
+static void check_trim(const struct pair *p, const char *row, const uint8_t *face, const float *mel,
+                       const float *want)
+{
+    static float out[FACE_BYTES];
+
+    if (!ls_backend_holds_weights(p->back_end[1]))
+        return;
+    ls_model_trim(p->model);
+    CHECK(ls_generate(p->lane[1], out, face, mel, 1, NULL) == 0, row);
+    CHECK(!memcmp(out, want, sizeof out), row);
+}
+
+// The model is trimmed in the end: ref cannot use it any more.
 // compared: how many items run through ref, which takes 2.5 s for one of the original's widths.
 static void check_generate(const struct pair *p, const char *row, int compared, double most)
 {
@@ -399,6 +413,7 @@ static void check_generate(const struct pair *p, const char *row, int compared, 
     CHECK(differ_float(row, got, want, (size_t)compared * FACE_BYTES, most) <= most, row);
     check_batches(p, row, face, mel, got);
     check_threads(p, row, face, mel, got);
+    check_trim(p, row, face, mel, got);
     free(face);
     free(mel);
     free(got);
