@@ -340,13 +340,13 @@ static int check_tiling(const struct ls_weights *w, struct range *range, uint64_
 static int read_header(struct reader *r, struct ls_weights *w, struct ls_span values,
                        struct range *range)
 {
+    bool more;
     int e;
 
     if (!take(r, '{'))
         return bad(r, "'{' should be here");
-    if (take(r, '}'))
-        return 0;
-    do {
+    skip_space(r);
+    for (more = r->at < r->end && *r->at != '}'; more; more = take(r, ',')) {
         char *name = NULL;
 
         e = read_string(r, &name);
@@ -361,7 +361,7 @@ static int read_header(struct reader *r, struct ls_weights *w, struct ls_span va
         free(name);
         if (e < 0)
             return e;
-    } while (take(r, ','));
+    }
     if (!take(r, '}'))
         return bad(r, "'}' should be here");
     skip_space(r);
