@@ -1,0 +1,674 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's side of one input: feeds the spool, passes the process's checked records on as callbacks,
+// and finds out why it stopped. Loop thread. No callback is made from inside a call of the session: what
+// a call finds out is told by the `kick` timer on the next turn of the loop. A callback may close the
+// decoder; every loop below looks for that after each one.
+#include "decode_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    READ_BYTES = 2 * (LS_WIRE_BYTES_MAX + (int)sizeof(struct ls_wire_head)),
+    SCRATCH_BYTES_MAX = 256 << 20, // of a backward pass; 182 frames of 1280x720
+    SPOOL_SLACK = 16 << 20,        // blocks of the file system, holes not punched yet
+};
+
+struct ls_decode {
+    struct ls_decode_pool *pool;
+    const struct ls_options *opt;
+    struct ls_decode_proc *proc;
+    struct ls_decode_params params;
+    struct ls_decode_events events;
+    void *user;
+    struct ls_spool spool;
+    struct ls_decode_check check;
+    struct ls_decode_video video;
+    struct ls_decode_audio audio;
+    struct ls_wire_ring ring;
+    uint8_t *map;
+    size_t map_size;
+    int ring_fd;
+    int64_t read; // the reader's place
+    bool reader_waits, input_ended, end_told, was_hungry;
+    bool paused, closed, over; // over: no more passes will come
+    bool eof;                  // of the events
+    int64_t heard_ms, told_written;
+    uv_timer_t kick, watch;
+    int timers;
+    struct ls_err failure;
+    bool failure_told;
+    size_t got; // bytes in the buffer
+    uint8_t buffer[READ_BYTES];
+};
+
+static const char *side(const struct ls_decode *d)
+{
+    return d->params.video ? "video" : "audio";
+}
+
+static void free_decode(struct ls_decode *d)
+{
+    if (!d->closed || d->timers > 0 || d->spool.busy)
+        return;
+    ls_spool_done(&d->spool);
+    if (d->ring_fd >= 0)
+        close(d->ring_fd);
+    free(d);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct ls_decode *d = handle->data;
+
+    d->timers--;
+    free_decode(d);
+}
+
+static void dispatch(struct ls_decode *d);
+
+static void on_kick(uv_timer_t *timer)
+{
+    struct ls_decode *d = timer->data;
+
+    if (d->failure.code && !d->failure_told) {
+        d->failure_told = true;
+        uv_timer_stop(&d->watch);
+        d->events.on_error(d->user, &d->failure);
+        return;
+    }
+    if (!d->failure.code)
+        dispatch(d);
+}
+
+static void kick(struct ls_decode *d)
+{
+    uv_timer_start(&d->kick, on_kick, 0, 0);
+}
+
+// The first failure counts; it is told on the next turn. A text that names no field gets the input's.
+static void fail(struct ls_decode *d, const struct ls_err *err)
+{
+    if (d->failure.code || d->closed)
+        return;
+    d->failure = *err;
+    if (!d->failure.field[0])
+        snprintf(d->failure.field, sizeof d->failure.field, "config.%s", side(d));
+    uv_read_stop((uv_stream_t *)&d->proc->events);
+    ls_decode_proc_kill(d->proc);
+    kick(d);
+}
+
+// --- orders ----------------------------------------------------------------------------------------
+struct order_out {
+    uv_write_t req;
+    struct ls_wire_head head;
+    uint8_t payload[];
+};
+
+static void on_order_sent(uv_write_t *req, int status)
+{
+    (void)status; // a process that does not read is found out by its exit
+    free(req->data);
+}
+
+static void order(struct ls_decode *d, int type, const void *payload, size_t size)
+{
+    struct order_out *o = malloc(sizeof *o + size);
+    struct ls_err err = {0};
+    uv_buf_t buf;
+
+    if (!o) {
+        ls_fail(&err, LS_ENOMEM, "no memory for an order to the decode process");
+        fail(d, &err);
+        return;
+    }
+    o->head = (struct ls_wire_head){(uint32_t)type, (uint32_t)size};
+    memcpy(o->payload, payload, size);
+    o->req.data = o;
+    buf = uv_buf_init((char *)&o->head, (unsigned)(sizeof o->head + size));
+    if (uv_write(&o->req, (uv_stream_t *)&d->proc->control, &buf, 1, on_order_sent) < 0)
+        free(o);
+}
+
+static void tell_available(struct ls_decode *d)
+{
+    struct ls_wire_available a = {d->spool.written, d->input_ended && d->spool.written == d->spool.fed};
+
+    if (d->closed || d->failure.code || d->over)
+        return;
+    if (a.bytes == d->told_written && (!a.ended || d->end_told))
+        return;
+    d->told_written = a.bytes;
+    d->end_told = a.ended;
+    order(d, LS_WIRE_AVAILABLE, &a, sizeof a);
+}
+
+static void on_spooled(void *user)
+{
+    struct ls_decode *d = user;
+    struct ls_err err = {0};
+
+    if (d->closed) {
+        free_decode(d);
+        return;
+    }
+    if (d->spool.error) {
+        ls_fail(&err, LS_EIO, "spool file of the %s input in %s: %s", side(d), d->opt->spool_dir,
+                strerror(d->spool.error));
+        fail(d, &err);
+        return;
+    }
+    tell_available(d);
+}
+
+// --- events ----------------------------------------------------------------------------------------
+static int64_t align(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static void lay_out(struct ls_wire_ring *ring, const struct ls_decode_video *v, enum ls_pixel work,
+                    int slots)
+{
+    int64_t at = 0;
+    int i;
+
+    memset(ring, 0, sizeof *ring);
+    for (i = 0; i < (work == LS_PIX_RGB24 ? 1 : 3); i++) {
+        int64_t width = i ? (v->width_px + 1) / 2 : v->width_px;
+        int64_t height = i ? (v->height_px + 1) / 2 : v->height_px;
+
+        ring->offset[i] = at;
+        ring->stride[i] = (int32_t)align(work == LS_PIX_RGB24 ? 3 * width : width, 64);
+        at += ring->stride[i] * height;
+    }
+    ring->slot_bytes = align(at + 64, 4096); // 64 bytes of slack: vector code may read past a row
+    ring->slots = slots;
+}
+
+// The size is sealed: a process that shrank it would make the server's own reads fault.
+static int make_ring(struct ls_decode *d, struct ls_err *err)
+{
+    lay_out(&d->ring, &d->video, d->params.work, d->params.slots);
+    d->map_size = (size_t)(d->ring.slot_bytes * d->ring.slots);
+    if (ftruncate(d->ring_fd, (off_t)d->map_size) < 0 ||
+        fcntl(d->ring_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return ls_fail(err, LS_EIO, "%zu bytes for frames: %s", d->map_size, strerror(errno));
+    d->map = mmap(NULL, d->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, d->ring_fd, 0);
+    if (d->map == MAP_FAILED) {
+        d->map = NULL;
+        return ls_fail(err, LS_ENOMEM, "%zu bytes for frames: %s", d->map_size, strerror(errno));
+    }
+    d->check.has_ring = true;
+    d->check.slots = d->ring.slots;
+    return 0;
+}
+
+static int on_video(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    int r;
+
+    if (!d->params.video || d->check.has_info)
+        return ls_fail(err, LS_EDECODER, "the decode process told of a video out of order");
+    memcpy(&d->video, payload, sizeof d->video);
+    r = ls_check_video(&d->video, err);
+    if (r == 0)
+        r = ls_check_limits(&d->video, d->opt, err);
+    if (r == 0)
+        r = make_ring(d, err);
+    if (r < 0)
+        return r;
+    d->check.has_info = true;
+    order(d, LS_WIRE_RING, &d->ring, sizeof d->ring);
+    d->events.on_video(d->user, &d->video);
+    return 0;
+}
+
+static int on_audio(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    struct ls_decode_audio a;
+    int r;
+
+    memcpy(&a, payload, sizeof a);
+    r = ls_check_audio(&a, err);
+    if (r < 0)
+        return r;
+    if (d->params.video)
+        return ls_fail(err, LS_EDECODER, "the decode process told of sound out of order");
+    if (d->check.has_info) { // a later pass begins
+        if (memcmp(&a, &d->audio, sizeof a) != 0)
+            return ls_fail(err, LS_EDECODER, "the decode process changed the sound's format");
+        return 0;
+    }
+    d->audio = a;
+    d->check.has_info = true;
+    d->check.channels = a.channels;
+    d->events.on_audio(d->user, &a);
+    return 0;
+}
+
+static int on_frame(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    struct ls_decode_frame out = {0};
+    struct ls_wire_frame f;
+    int i, r;
+
+    memcpy(&f, payload, sizeof f);
+    r = ls_check_frame(&d->check, &f, err);
+    if (r < 0)
+        return r;
+    out.slot = (int)f.slot;
+    out.idx = f.idx;
+    out.pts = f.pts;
+    out.duration = f.duration;
+    out.key = f.pts == 0;
+    for (i = 0; i < 3 && d->ring.stride[i]; i++) {
+        out.frame.plane[i] = d->map + f.slot * d->ring.slot_bytes + d->ring.offset[i];
+        out.frame.stride[i] = d->ring.stride[i];
+    }
+    out.frame.width_px = d->video.width_px;
+    out.frame.height_px = d->video.height_px;
+    out.frame.format = d->params.work;
+    out.frame.matrix = d->video.matrix;
+    out.frame.full_range = d->video.full_range;
+    d->events.on_frame(d->user, &out);
+    return 0;
+}
+
+static int on_sound(struct ls_decode *d, const uint8_t *payload, size_t size, struct ls_err *err)
+{
+    static _Alignas(16) float samples[LS_WIRE_BYTES_MAX / sizeof(float)]; // one loop thread
+    struct ls_wire_sound s;
+    int r = ls_check_sound(&d->check, payload, size, err);
+
+    if (r < 0)
+        return r;
+    if (d->check.mono_count > d->opt->audio_seconds_max * 16000)
+        return ls_fail_field(err, LS_ELIMIT, "config.audio",
+                             "the voice is longer than %lld s, the limit (--audio-seconds-max)",
+                             (long long)d->opt->audio_seconds_max);
+    if (d->check.voice_count > (d->opt->audio_seconds_max + 1) * d->audio.sample_rate_hz)
+        return ls_fail(err, LS_EDECODER, "the decode process sent two voices of different length");
+    memcpy(&s, payload, sizeof s);
+    memcpy(samples, payload + sizeof s, size - sizeof s);
+    d->events.on_sound(d->user, samples, (int)s.mono_count, samples + s.mono_count, (int)s.voice_count);
+    return 0;
+}
+
+static int on_progress(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    struct ls_wire_progress p;
+
+    memcpy(&p, payload, sizeof p);
+    if (p.read < 0 || p.needed < 0 || p.needed > d->spool.written || p.needed > p.read)
+        return ls_fail(err, LS_EDECODER, "the decode process broke its protocol: place in the input");
+    if (p.read > d->read)
+        d->read = p.read;
+    d->reader_waits = p.waiting != 0;
+    if (!d->params.keep)
+        ls_spool_punch(&d->spool, ls_decode_pool_loop(d->pool), p.needed);
+    if (!d->was_hungry && ls_decode_hungry(d)) {
+        d->was_hungry = true;
+        d->events.on_hungry(d->user);
+    }
+    return 0;
+}
+
+static int on_end(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    struct ls_decode_end e;
+    int r;
+
+    memcpy(&e, payload, sizeof e);
+    r = ls_check_end(&d->check, &e, d->params.video, err);
+    if (r < 0)
+        return r;
+    d->over = !d->params.keep;
+    d->events.on_end(d->user, &e);
+    if (!d->closed && d->over && !d->was_hungry && !d->input_ended) {
+        d->was_hungry = true; // what may still come is taken and thrown away
+        d->events.on_hungry(d->user);
+    }
+    return 0;
+}
+
+static int on_error_record(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    struct ls_wire_error e;
+
+    memcpy(&e, payload, sizeof e);
+    ls_printable(e.text, sizeof e.text);
+    if (e.code != LS_EMEDIA && e.code != LS_ECODEC && e.code != LS_ELIMIT && e.code != LS_ENOMEM &&
+        e.code != LS_EIO)
+        return ls_fail(err, LS_EDECODER, "the decode process ended with %s", e.text);
+    return ls_fail(err, (int)e.code, "the %s input: %s", side(d), e.text);
+}
+
+static int on_warning(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
+{
+    struct ls_decode_warning warning;
+    int r;
+
+    memcpy(&warning, payload, sizeof warning);
+    r = ls_check_warning(&warning, err);
+    if (r == 0)
+        d->events.on_warning(d->user, &warning);
+    return r;
+}
+
+static int record(struct ls_decode *d, const struct ls_wire_head *head, const uint8_t *payload,
+                  struct ls_err *err)
+{
+    static const size_t sizes[] = {
+        [LS_WIRE_VIDEO] = sizeof(struct ls_decode_video),
+        [LS_WIRE_AUDIO] = sizeof(struct ls_decode_audio),
+        [LS_WIRE_FRAME] = sizeof(struct ls_wire_frame),
+        [LS_WIRE_PROGRESS] = sizeof(struct ls_wire_progress),
+        [LS_WIRE_WARNING] = sizeof(struct ls_decode_warning),
+        [LS_WIRE_END] = sizeof(struct ls_decode_end),
+        [LS_WIRE_ERROR] = sizeof(struct ls_wire_error),
+    };
+
+    if (head->type != LS_WIRE_SOUND &&
+        (head->type >= sizeof sizes / sizeof *sizes || sizes[head->type] == 0 ||
+         sizes[head->type] != head->size))
+        return ls_fail(err, LS_EDECODER, "the decode process sent record %u of %u bytes", head->type,
+                       head->size);
+    switch (head->type) {
+    case LS_WIRE_VIDEO:
+        return on_video(d, payload, err);
+    case LS_WIRE_AUDIO:
+        return on_audio(d, payload, err);
+    case LS_WIRE_FRAME:
+        return on_frame(d, payload, err);
+    case LS_WIRE_SOUND:
+        return on_sound(d, payload, head->size, err);
+    case LS_WIRE_PROGRESS:
+        return on_progress(d, payload, err);
+    case LS_WIRE_WARNING:
+        return on_warning(d, payload, err);
+    case LS_WIRE_END:
+        return on_end(d, payload, err);
+    default:
+        return on_error_record(d, payload, err);
+    }
+}
+
+// A process that ended before its work did.
+static void look_at_exit(struct ls_decode *d)
+{
+    struct ls_err err = {0};
+    const struct ls_decode_proc *p = d->proc;
+    const char *line = p->last_line;
+
+    if (!d->eof || !p->exited || d->over || d->failure.code || d->closed || d->paused)
+        return;
+    if (p->term_signal)
+        ls_fail(&err, LS_EDECODER, "the decode process of the %s input was ended by signal %d (%s)%s%s",
+                side(d), p->term_signal, strsignal(p->term_signal), line[0] ? "; " : "", line);
+    else
+        ls_fail(&err, LS_EDECODER, "the decode process of the %s input ended with status %lld%s%s",
+                side(d), (long long)p->exit_status, line[0] ? "; " : "", line);
+    fail(d, &err);
+}
+
+// Hands on all whole records in the buffer.
+static void dispatch(struct ls_decode *d)
+{
+    struct ls_err err = {0};
+    size_t at = 0;
+
+    while (!d->paused && !d->failure.code && d->got - at >= sizeof(struct ls_wire_head)) {
+        struct ls_wire_head head;
+        int r;
+
+        memcpy(&head, d->buffer + at, sizeof head);
+        if (head.size > LS_WIRE_BYTES_MAX) {
+            ls_fail(&err, LS_EDECODER, "the decode process sent a record of %u bytes", head.size);
+            fail(d, &err);
+            return;
+        }
+        if (d->got - at < sizeof head + head.size)
+            break;
+        r = record(d, &head, d->buffer + at + sizeof head, &err);
+        if (d->closed) // by the callback; d lives on until its handles are closed
+            return;
+        if (r < 0) {
+            fail(d, &err);
+            return;
+        }
+        at += sizeof head + head.size;
+    }
+    memmove(d->buffer, d->buffer + at, d->got - at);
+    d->got -= at;
+    look_at_exit(d);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
+{
+    struct ls_decode *d = ((struct ls_decode_proc *)handle->data)->user;
+
+    (void)size;
+    *buf = uv_buf_init((char *)d->buffer + d->got, (unsigned)(sizeof d->buffer - d->got));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct ls_decode *d = ((struct ls_decode_proc *)stream->data)->user;
+
+    (void)buf;
+    if (n < 0) {
+        uv_read_stop(stream);
+        d->eof = true;
+        look_at_exit(d);
+        return;
+    }
+    if (n > 0) {
+        d->got += (size_t)n;
+        d->heard_ms = (int64_t)uv_now(stream->loop);
+        dispatch(d);
+    }
+}
+
+static void on_exit_of_process(void *user)
+{
+    look_at_exit(user);
+}
+
+// --- the watch ---------------------------------------------------------------------------------------
+static bool has_work(const struct ls_decode *d)
+{
+    if (d->paused || d->check.pass_over || d->over || d->failure.code)
+        return false;
+    if (d->check.has_ring && d->check.slots_out == d->check.slots)
+        return false;
+    // It said that it waits, and what it waits for is not there.
+    return !(d->reader_waits && d->read >= d->told_written && !d->end_told);
+}
+
+static void on_watch(uv_timer_t *timer)
+{
+    struct ls_decode *d = timer->data;
+    int64_t now = (int64_t)uv_now(timer->loop);
+    struct ls_err err = {0};
+
+    struct stat file;
+
+    // The process can write to the spool file, for backward passes; nobody else would notice how much.
+    if (!d->failure.code && fstat(d->spool.fd, &file) == 0 &&
+        file.st_blocks * INT64_C(512) > d->opt->spool_bytes_max + SPOOL_SLACK) {
+        ls_fail(&err, LS_EDECODER, "the decode process of the %s input filled the disk: %lld bytes",
+                side(d), (long long)file.st_blocks * 512);
+        fail(d, &err);
+    } else if (!has_work(d)) {
+        d->heard_ms = now;
+    } else if (now - d->heard_ms > d->opt->decoder_stuck_ms_max) {
+        ls_fail(&err, LS_EDECODER, "the decode process of the %s input hangs: no sign for %lld ms "
+                                   "at byte %lld",
+                side(d), (long long)(now - d->heard_ms), (long long)d->read);
+        fail(d, &err);
+    }
+}
+
+// --- calls -------------------------------------------------------------------------------------------
+static void start_job(struct ls_decode *d)
+{
+    struct ls_wire_job job = {.params = d->params,
+                              .pixels_max = d->opt->pixels_max,
+                              .side_px_max = d->opt->side_px_max};
+    uint64_t tick_ms = (uint64_t)d->opt->decoder_stuck_ms_max / 8 + 10;
+
+    d->proc->user = d;
+    d->proc->on_exit = on_exit_of_process;
+    d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
+    order(d, LS_WIRE_JOB, &job, sizeof job);
+    uv_read_start((uv_stream_t *)&d->proc->events, on_alloc, on_read);
+    uv_timer_start(&d->watch, on_watch, tick_ms, tick_ms);
+}
+
+int ls_decode_open(struct ls_decode **out, struct ls_decode_pool *pool,
+                   const struct ls_decode_params *params, const struct ls_decode_events *events,
+                   void *user, struct ls_err *err)
+{
+    struct uv_loop_s *loop = ls_decode_pool_loop(pool);
+    struct ls_decode *d;
+    int r;
+
+    if (params->video && (params->slots < 1 || params->slots > LS_WIRE_SLOTS_MAX))
+        return ls_fail(err, LS_EINTERNAL, "a ring of %d frames", params->slots);
+    d = calloc(1, sizeof *d);
+    if (!d)
+        return ls_fail(err, LS_ENOMEM, "no memory for a decoder");
+    r = ls_decode_proc_take(&d->proc, pool, err);
+    if (r < 0) {
+        free(d);
+        return r;
+    }
+    d->pool = pool;
+    d->opt = ls_decode_pool_options(pool);
+    d->params = *params;
+    d->events = *events;
+    d->user = user;
+    d->was_hungry = true;
+    d->spool.fd = d->proc->spool_fd;
+    d->ring_fd = d->proc->ring_fd;
+    d->proc->spool_fd = d->proc->ring_fd = -1;
+    d->spool.on_done = on_spooled;
+    d->spool.user = d;
+    d->kick.data = d->watch.data = d;
+    uv_timer_init(loop, &d->kick);
+    uv_timer_init(loop, &d->watch);
+    d->timers = 2;
+    start_job(d);
+    *out = d;
+    return 0;
+}
+
+int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls_err *err)
+{
+    int r;
+
+    if (d->input_ended)
+        return ls_fail(err, LS_EORDER, "bytes after the end of the %s input", side(d));
+    if (size == 0 || d->over || d->failure.code) {
+        d->spool.fed += (int64_t)size; // nobody will read them
+        return 0;
+    }
+    if (ls_spool_held(&d->spool) + (int64_t)size > d->opt->spool_bytes_max) {
+        ls_fail(err, LS_ELIMIT,
+                "the %s input holds %lld bytes on disk and %zu more came; the limit is %lld "
+                "(--spool-bytes-max)",
+                side(d), (long long)ls_spool_held(&d->spool), size, (long long)d->opt->spool_bytes_max);
+        if (err)
+            snprintf(err->field, sizeof err->field, "config.%s", side(d));
+        return LS_ELIMIT;
+    }
+    r = ls_spool_push(&d->spool, ls_decode_pool_loop(d->pool), data, size, err);
+    if (r == 0)
+        d->was_hungry = ls_decode_hungry(d);
+    return r;
+}
+
+void ls_decode_end_input(struct ls_decode *d)
+{
+    d->input_ended = true;
+    tell_available(d);
+}
+
+bool ls_decode_hungry(const struct ls_decode *d)
+{
+    if (d->input_ended || d->failure.code)
+        return false;
+    return d->over || d->spool.fed - d->read < d->opt->feed_bytes_ahead;
+}
+
+int64_t ls_decode_fed(const struct ls_decode *d)
+{
+    return d->spool.fed;
+}
+
+void ls_decode_pause(struct ls_decode *d, bool paused)
+{
+    if (d->paused == paused || d->closed)
+        return;
+    d->paused = paused;
+    if (d->failure.code)
+        return;
+    if (paused) {
+        uv_read_stop((uv_stream_t *)&d->proc->events);
+        return;
+    }
+    d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
+    if (!d->eof)
+        uv_read_start((uv_stream_t *)&d->proc->events, on_alloc, on_read);
+    kick(d); // records that were read already
+}
+
+void ls_decode_release(struct ls_decode *d, int slot)
+{
+    struct ls_wire_release release = {slot};
+
+    if (slot < 0 || slot >= d->check.slots || !d->check.slot_out[slot])
+        return;
+    d->check.slot_out[slot] = false;
+    d->check.slots_out--;
+    if (!d->failure.code && !d->over)
+        order(d, LS_WIRE_RELEASE, &release, sizeof release);
+}
+
+void ls_decode_again(struct ls_decode *d, bool backward)
+{
+    struct ls_wire_again again = {backward, 0};
+    int64_t left = d->opt->spool_bytes_max - ls_spool_held(&d->spool);
+
+    if (!d->check.pass_over || !d->params.keep || d->failure.code)
+        return;
+    again.scratch_bytes = left < 0 ? 0 : left < SCRATCH_BYTES_MAX ? left : SCRATCH_BYTES_MAX;
+    ls_check_again(&d->check, backward);
+    d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
+    order(d, LS_WIRE_AGAIN, &again, sizeof again);
+}
+
+void ls_decode_close(struct ls_decode **at)
+{
+    struct ls_decode *d = *at;
+
+    if (!d)
+        return;
+    *at = NULL;
+    d->closed = true;
+    ls_decode_proc_drop(&d->proc);
+    if (d->map)
+        munmap(d->map, d->map_size);
+    d->map = NULL;
+    uv_close((uv_handle_t *)&d->kick, on_timer_closed);
+    uv_close((uv_handle_t *)&d->watch, on_timer_closed);
+}

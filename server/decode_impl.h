@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// What decode.c, decode_pool.c, decode_spool.c and decode_check.c share: the server's side of one decode
+// process. Loop thread only, except the work half of decode_spool.c. A process (ls_decode_proc) outlives
+// the ls_decode that used it by the moment that it takes to die and be waited for.
+#ifndef LS_DECODE_IMPL_H
+#define LS_DECODE_IMPL_H
+
+#include <uv.h>
+
+#include "decode_wire.h"
+
+// --- decode_pool.c: one started process -----------------------------------------------------------
+struct ls_decode_proc {
+    struct ls_decode_pool *pool;
+    struct ls_decode_proc *next; // idle ones
+    uv_process_t process;
+    uv_pipe_t control, events, errors;
+    int spool_fd, ring_fd; // -1 when taken out
+    int handles;           // not closed yet
+    bool exited, dropped;
+    int64_t exit_status;
+    int term_signal;
+    char last_line[160]; // of its standard error
+    size_t line_size;
+    char line_buffer[256];
+    void (*on_exit)(void *user);
+    void *user;
+};
+LS_MUST int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool,
+                                struct ls_err *err);
+void ls_decode_proc_kill(struct ls_decode_proc *p);
+// Kills and forgets it; *p becomes NULL. No callback comes from its handles any more.
+void ls_decode_proc_drop(struct ls_decode_proc **p);
+const struct ls_options *ls_decode_pool_options(const struct ls_decode_pool *pool);
+struct uv_loop_s *ls_decode_pool_loop(const struct ls_decode_pool *pool);
+
+// --- decode_spool.c: the unlinked file -------------------------------------------------------------
+struct ls_chunk {
+    struct ls_chunk *next;
+    size_t size, capacity;
+    uint8_t data[];
+};
+struct ls_spool {
+    int fd;
+    struct ls_chunk *first, *last;
+    int64_t fed, written; // bytes
+    int64_t punched, punch_to;
+    uv_work_t work;
+    bool busy;
+    // of the job in flight
+    struct ls_chunk *writing;
+    int64_t job_punch_from, job_punch_to;
+    int error;                    // errno, set by the job
+    void (*on_done)(void *user); // a job ended: look at written, busy and error
+    void *user;
+};
+LS_MUST int ls_spool_push(struct ls_spool *s, struct uv_loop_s *loop, const void *data, size_t size,
+                          struct ls_err *err);
+// The bytes before `to` may go.
+void ls_spool_punch(struct ls_spool *s, struct uv_loop_s *loop, int64_t to);
+int64_t ls_spool_held(const struct ls_spool *s); // bytes on disk, or on their way
+void ls_spool_done(struct ls_spool *s);          // not while busy
+
+// --- decode_check.c: what a process may say --------------------------------------------------------
+struct ls_decode_check {
+    bool has_info, has_ring, pass_over;
+    bool slot_out[LS_WIRE_SLOTS_MAX];
+    int slots, slots_out;
+    bool backward;
+    int64_t frames, next_idx, last_pts, last_end; // of the pass
+    int64_t first_pass_frames;
+    int channels;
+    int64_t mono_count, voice_count;
+    int voice_rate;
+};
+// 0, or LS_EDECODER with what is wrong. size is the payload's.
+LS_MUST int ls_check_video(const struct ls_decode_video *v, struct ls_err *err);
+LS_MUST int ls_check_audio(const struct ls_decode_audio *a, struct ls_err *err);
+LS_MUST int ls_check_frame(struct ls_decode_check *c, const struct ls_wire_frame *f, struct ls_err *err);
+LS_MUST int ls_check_sound(struct ls_decode_check *c, const uint8_t *payload, size_t size,
+                           struct ls_err *err);
+LS_MUST int ls_check_end(struct ls_decode_check *c, const struct ls_decode_end *e, bool video,
+                         struct ls_err *err);
+LS_MUST int ls_check_warning(const struct ls_decode_warning *w, struct ls_err *err);
+void ls_check_again(struct ls_decode_check *c, bool backward);
+// LS_ELIMIT with the values, or 0.
+LS_MUST int ls_check_limits(const struct ls_decode_video *v, const struct ls_options *opt,
+                            struct ls_err *err);
+void ls_printable(char *text, size_t size); // ends it and replaces what is no printable ASCII
+
+#endif

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts decode processes, keeps some that wait for work, and buries them: a killed process is waited
+// for, whoever used it. Loop thread. A process gets five descriptors and almost no environment, since it
+// will read a stranger's bytes. It is started when the loop is idle after one was taken, so that opening
+// a decoder costs no fork unless the pool is empty.
+#include "decode_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct ls_decode_pool {
+    struct uv_loop_s *loop;
+    const struct ls_options *opt;
+    char *path;
+    struct ls_decode_proc *idle;
+    int idle_count, live;
+    int failures; // starts that failed in a row: no endless trying
+    uv_timer_t refill;
+    bool closed, timer_closed;
+};
+
+static void free_pool(struct ls_decode_pool *pool)
+{
+    if (!pool->closed || !pool->timer_closed || pool->live > 0)
+        return;
+    free(pool->path);
+    free(pool);
+}
+
+static void free_proc(struct ls_decode_proc *p)
+{
+    struct ls_decode_pool *pool = p->pool;
+
+    if (p->spool_fd >= 0)
+        close(p->spool_fd);
+    if (p->ring_fd >= 0)
+        close(p->ring_fd);
+    free(p);
+    pool->live--;
+    free_pool(pool);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct ls_decode_proc *p = handle->data;
+
+    if (--p->handles == 0)
+        free_proc(p);
+}
+
+static void drop_pipes(struct ls_decode_proc *p)
+{
+    p->dropped = true;
+    p->on_exit = NULL;
+    uv_close((uv_handle_t *)&p->control, on_closed);
+    uv_close((uv_handle_t *)&p->events, on_closed);
+    uv_close((uv_handle_t *)&p->errors, on_closed);
+}
+
+// The process handle is closed here and nowhere else: libuv waits only for processes with a handle.
+static void on_process_exit(uv_process_t *process, int64_t status, int signal)
+{
+    struct ls_decode_proc *p = process->data, **at;
+
+    p->exited = true;
+    p->exit_status = status;
+    p->term_signal = signal;
+    uv_close((uv_handle_t *)process, on_closed);
+    for (at = &p->pool->idle; *at; at = &(*at)->next) {
+        if (*at == p) { // it died without ever having had work
+            *at = p->next;
+            p->pool->idle_count--;
+            p->pool->failures++;
+            drop_pipes(p);
+            return;
+        }
+    }
+    if (p->on_exit)
+        p->on_exit(p->user);
+}
+
+static void on_error_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
+{
+    struct ls_decode_proc *p = handle->data;
+
+    (void)size;
+    *buf = uv_buf_init(p->line_buffer, sizeof p->line_buffer);
+}
+
+static void on_error_text(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct ls_decode_proc *p = stream->data;
+    ssize_t i;
+
+    if (n < 0) {
+        uv_read_stop(stream);
+        return;
+    }
+    for (i = 0; i < n; i++) {
+        char c = buf->base[i];
+
+        if (c == '\n') {
+            p->line_size = 0; // the next character starts a new line over the old one
+        } else if (p->line_size + 1 < sizeof p->last_line) {
+            p->last_line[p->line_size++] = c >= ' ' && c <= '~' ? c : '?';
+            p->last_line[p->line_size] = '\0';
+        }
+    }
+}
+
+static int open_spool(const char *dir)
+{
+    char name[PATH_MAX];
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return fd;
+    // A file system without O_TMPFILE (overlayfs of old kernels, NFS).
+    if (snprintf(name, sizeof name, "%s/lipstream-XXXXXX", dir) >= (int)sizeof name) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(name);
+    return fd;
+}
+
+// The pipe ends and files of a process that is about to start.
+static int open_files(struct ls_decode_proc *p, struct ls_err *err)
+{
+    p->spool_fd = open_spool(p->pool->opt->spool_dir);
+    if (p->spool_fd < 0)
+        return ls_fail(err, LS_EIO, "no spool file in %s: %s", p->pool->opt->spool_dir, strerror(errno));
+    p->ring_fd = memfd_create("lipstream-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (p->ring_fd < 0)
+        return ls_fail(err, LS_EIO, "no shared memory: %s", strerror(errno));
+    return 0;
+}
+
+enum { ENVIRONMENT_MAX = 8 };
+
+static void keep_environment(char **env, char texts[ENVIRONMENT_MAX][512])
+{
+    static const char *const names[] = {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS",
+                                        "LSAN_OPTIONS"};
+    size_t i, n = 0;
+
+    for (i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+
+        if (!value)
+            continue;
+        snprintf(texts[n], 512, "%s=%s", names[i], value);
+        env[n] = texts[n];
+        n++;
+    }
+    env[n] = NULL;
+}
+
+static int spawn(struct ls_decode_proc *p)
+{
+    const struct ls_options *opt = p->pool->opt;
+    char memory[24], texts[ENVIRONMENT_MAX][512];
+    char *argv[] = {p->pool->path, memory, NULL}, *env[ENVIRONMENT_MAX + 1];
+    uv_stdio_container_t stdio[5] = {
+        {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&p->control},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->events},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->errors},
+        {.flags = UV_INHERIT_FD, .data.fd = p->spool_fd},
+        {.flags = UV_INHERIT_FD, .data.fd = p->ring_fd},
+    };
+    uv_process_options_t options = {.exit_cb = on_process_exit,
+                                    .file = p->pool->path,
+                                    .args = argv,
+                                    .env = env,
+                                    .cwd = "/",
+                                    .stdio_count = 5,
+                                    .stdio = stdio};
+
+    snprintf(memory, sizeof memory, "%lld", (long long)opt->decoder_bytes_max);
+    keep_environment(env, texts);
+    return uv_spawn(p->pool->loop, &p->process, &options);
+}
+
+static int start(struct ls_decode_proc **out, struct ls_decode_pool *pool, struct ls_err *err)
+{
+    struct ls_decode_proc *p = calloc(1, sizeof *p);
+    int r;
+
+    if (!p)
+        return ls_fail(err, LS_ENOMEM, "no memory for a decode process");
+    p->pool = pool;
+    p->spool_fd = p->ring_fd = -1;
+    p->process.data = p->control.data = p->events.data = p->errors.data = p;
+    pool->live++;
+    r = open_files(p, err);
+    if (r < 0) {
+        free_proc(p);
+        return r;
+    }
+    uv_pipe_init(pool->loop, &p->control, 0);
+    uv_pipe_init(pool->loop, &p->events, 0);
+    uv_pipe_init(pool->loop, &p->errors, 0);
+    p->handles = 4;
+    r = spawn(p);
+    if (r < 0) {
+        ls_fail(err, LS_EDECODER, "%s does not start: %s", pool->path, uv_strerror(r));
+        // A handle that failed to start must be closed all the same.
+        uv_close((uv_handle_t *)&p->process, on_closed);
+        drop_pipes(p);
+        return LS_EDECODER;
+    }
+    uv_read_start((uv_stream_t *)&p->errors, on_error_alloc, on_error_text);
+    *out = p;
+    return 0;
+}
+
+static void on_refill(uv_timer_t *timer)
+{
+    struct ls_decode_pool *pool = timer->data;
+    struct ls_decode_proc *p;
+
+    if (pool->idle_count >= pool->opt->warm_decoders || pool->failures > 3)
+        return;
+    if (start(&p, pool, NULL) < 0) {
+        pool->failures++;
+        return;
+    }
+    p->next = pool->idle;
+    pool->idle = p;
+    if (++pool->idle_count < pool->opt->warm_decoders)
+        uv_timer_start(timer, on_refill, 1, 0); // one a turn: the loop is held for one fork at most
+}
+
+int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop, const char *path,
+                        const struct ls_options *opt, struct ls_err *err)
+{
+    char *full = realpath(path, NULL); // a process starts in "/"
+    struct ls_decode_pool *pool;
+
+    if (!full || access(full, X_OK) != 0) {
+        free(full);
+        return ls_fail(err, LS_EIO, "decoder %s: %s", path, strerror(errno));
+    }
+    pool = calloc(1, sizeof *pool);
+    if (!pool) {
+        free(full);
+        return ls_fail(err, LS_ENOMEM, "no memory for decode processes");
+    }
+    pool->loop = loop;
+    pool->opt = opt;
+    pool->path = full;
+    pool->refill.data = pool;
+    uv_timer_init(loop, &pool->refill);
+    uv_timer_start(&pool->refill, on_refill, 0, 0);
+    *out = pool;
+    return 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct ls_decode_pool *pool = handle->data;
+
+    pool->timer_closed = true;
+    free_pool(pool);
+}
+
+void ls_decode_pool_close(struct ls_decode_pool **at)
+{
+    struct ls_decode_pool *pool = *at;
+
+    if (!pool)
+        return;
+    *at = NULL;
+    pool->closed = true;
+    uv_close((uv_handle_t *)&pool->refill, on_timer_closed);
+    while (pool->idle) {
+        struct ls_decode_proc *p = pool->idle;
+
+        pool->idle = p->next;
+        ls_decode_proc_drop(&p);
+    }
+    pool->idle_count = 0;
+}
+
+int ls_decode_pool_live(const struct ls_decode_pool *pool)
+{
+    return pool->live;
+}
+
+const struct ls_options *ls_decode_pool_options(const struct ls_decode_pool *pool)
+{
+    return pool->opt;
+}
+
+struct uv_loop_s *ls_decode_pool_loop(const struct ls_decode_pool *pool)
+{
+    return pool->loop;
+}
+
+int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool, struct ls_err *err)
+{
+    struct ls_decode_proc *p = pool->idle;
+
+    if (!p) {
+        int r = start(&p, pool, err);
+
+        if (r < 0)
+            return r;
+    } else {
+        pool->idle = p->next;
+        pool->idle_count--;
+    }
+    p->next = NULL;
+    pool->failures = 0;
+    uv_timer_start(&pool->refill, on_refill, 1, 0);
+    *out = p;
+    return 0;
+}
+
+void ls_decode_proc_kill(struct ls_decode_proc *p)
+{
+    if (!p->exited)
+        uv_process_kill(&p->process, SIGKILL);
+}
+
+void ls_decode_proc_drop(struct ls_decode_proc **at)
+{
+    struct ls_decode_proc *p = *at;
+
+    if (!p)
+        return;
+    *at = NULL;
+    ls_decode_proc_kill(p);
+    drop_pipes(p);
+}
