@@ -255,6 +255,8 @@ int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop, con
         free(full);
         return ls_fail(err, LS_ENOMEM, "no memory for decode processes");
     }
+    // libuv writes to a pipe whose process has just ended; that is an error code, no reason to die.
+    signal(SIGPIPE, SIG_IGN);
     pool->loop = loop;
     pool->opt = opt;
     pool->path = full;
