@@ -202,6 +202,13 @@ static int send_regions(struct sync *s)
     return 0;
 }
 
+// The face's first bytes tell what it is; a pace in real time needs the voice's header as well.
+static bool config_due(const struct sync *s)
+{
+    return ls_input_sniffable(&s->in[FACE]) &&
+           (s->opt->pace_s >= 0 || ls_input_sniffable(&s->in[VOICE]));
+}
+
 static int send_next(struct sync *s)
 {
     int which;
@@ -209,9 +216,7 @@ static int send_next(struct sync *s)
     if (s->sending || s->half_closed || s->over || s->cancelled)
         return 0;
     if (!s->config_sent)
-        return ls_input_sniffable(&s->in[FACE]) && ls_input_sniffable(&s->in[VOICE])
-                   ? send_config(s)
-                   : 0;
+        return config_due(s) ? send_config(s) : 0;
     if (s->regions && (send_regions(s) < 0 || s->sending))
         return s->fault.exit_code ? -1 : 0;
     if (stop_due(s))
@@ -352,9 +357,9 @@ static int poll_once(struct sync *s)
                           {.fd = -1, .events = POLLOUT}};
 
     for (int i = 0; i < INPUTS; i++)
-        if (ls_input_wants(&s->in[i]) && !s->in[i].ended)
+        if (ls_input_wants(&s->in[i]) && !s->in[i].ended && !s->cancelled)
             p[2 + i].fd = s->in[i].fd;
-    if (ls_output_pending(&s->out))
+    if (ls_output_pending(&s->out) && !s->cancelled)
         p[4].fd = s->out.fd;
     if (poll(p, 5, wait_ms(s)) < 0 && errno != EINTR)
         return ls_fault_set(&s->fault, LS_EXIT_LOCAL, "poll: %s", strerror(errno));
