@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Masks and colour match of the default paste, and the original's truncations. With p a pixel's
 // centre in the 96 px face, F = feather_px and S(t) = t^2 (3 - 2 t), t cut to 0..1:
-//   MOUTH       S((0.95 + w/2 - r) / w): r = distance of p from the ellipse's centre, 1 on the
-//   ellipse;
-//               w = F over the mean radius in pixels. Where F = 0.6 mean radii (14 px on most
-//               faces) it is S((1.25 - r) / 0.6), the mask that the demo model was tuned with.
-//   LOWER_FACE  S((1 - r) / w) with r = (|dx / 44|^2.6 + |dy / 28|^2.6)^(1/2.6) around (48, 70), so
-//   that
-//               row 42 is its upper end: cheeks and chin, without the corners; w = F / 36.
-//   RECTANGLE   S(d / F), d = distance of p from the face's border; 1 everywhere when F = 0.
+// - MOUTH: S((0.95 + w/2 - r) / w), r = distance of p from the ellipse's centre, 1 on the ellipse,
+//   w = F over the mean radius in pixels. With F = 0.6 mean radii (14 px on most faces) this is
+//   S((1.25 - r) / 0.6), the mask that the demo model was tuned with.
+// - LOWER_FACE: S((1 - r) / w), r = (|dx / 44|^2.6 + |dy / 28|^2.6)^(1/2.6) around (48, 70), so it
+//   begins at row 42: cheeks and chin, without the corners; w = F / 36.
+// - RECTANGLE: S(d / F), d = distance of p from the face's border; 1 everywhere when F = 0.
 // MOUTH and LOWER_FACE take F of at least 1 and also fade at the border over F / 2, so that no mask
 // that reaches it leaves an edge there. All are multiplied by strength.
 #include "paste.h"
