@@ -10,7 +10,7 @@
 // of the frame), with scores from 0.66 up, and 20 more boxes, all in the film scenes (0.50..0.72);
 // full range 192 finds 920, short range 128 finds 912 (2 of those 14).
 // Map: robust least squares on 706 faces of 72 clips and their mirror images. On 191 faces of 20
-// clips of other people (six of GRID, two others, a drawn film):
+// clips of other people (six of GRID, a portrait, a drawn film):
 // - box: IoU with YuNet's median 0.717, 5th percentile 0.686 as it comes; 0.929 and 0.829 mapped.
 //   YuNet at 320 against YuNet at 640: 0.926 and 0.876 (every fourth of the 986 frames).
 // - mouth corners, error in eye distances: median 0.070, 95th percentile 0.147. Put at 0.45 eye
