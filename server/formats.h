@@ -6,6 +6,8 @@
 #ifndef LS_FORMATS_H
 #define LS_FORMATS_H
 
+#include <stddef.h>
+
 // FFmpeg's demuxers. Each ends with NULL.
 static const char *const ls_format_containers[] = {
     "mov", "matroska", "mpegts", "mpeg", "avi", "wav", "flac", "mp3", "aac", "ogg", NULL,

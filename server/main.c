@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// lipstreamd: options, then the engine, then the port, then the loop until a signal ends it. The
+// one file that may exit. SIGTERM and SIGINT drain; a second one ends what is left at once. What is
+// not named by a flag (model, detector, decoder) is looked for beside the program.
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "kernels/backend.h"
+#include "kernels/model.h"
+#include "server/engine.h"
+#include "server/log.h"
+#include "server/options.h"
+#include "server/rpc.h"
+
+enum { EXIT_USAGE = 2, PATH_SIZE = 4096 };
+
+// Where the files lie that no flag names, in the order of the search: %s is the program's folder.
+static const char *const model_places[] = {"%s/../share/lipstream/lipstream_demo_fp16.safetensors",
+                                           LS_SOURCE_DIR
+                                           "/kernels/demo/lipstream_demo_fp16.safetensors"};
+static const char *const detector_places[] = {"%s/detector.safetensors", "%s/blazeface.safetensors",
+                                              "%s/../blazeface.safetensors",
+                                              "%s/../share/lipstream/blazeface.safetensors"};
+static const char *const decoder_places[] = {"%s/lipstream-decode"};
+
+struct server {
+    uv_loop_t loop;
+    struct ls_engine *engine;
+    struct ls_rpc *rpc;
+    uv_signal_t term, interrupt;
+    int signal_count;
+};
+
+static void find(const char **option, char path[PATH_SIZE], const char *folder,
+                 const char *const *places, size_t count)
+{
+    if (**option)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        const char *mark = strstr(places[i], "%s");
+
+        if (mark)
+            snprintf(path, PATH_SIZE, "%s%s", folder, mark + 2);
+        else
+            snprintf(path, PATH_SIZE, "%s", places[i]);
+        if (!access(path, R_OK)) {
+            *option = path;
+            return;
+        }
+    }
+}
+
+static void find_files(struct ls_options *opt)
+{
+    static char model[PATH_SIZE], detector[PATH_SIZE], decoder[PATH_SIZE];
+    char folder[PATH_SIZE] = ".";
+    ssize_t size = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    char *slash;
+
+    folder[size > 0 ? size : 1] = '\0';
+    slash = strrchr(folder, '/');
+    if (slash)
+        *slash = '\0';
+    find(&opt->model, model, folder, model_places, sizeof model_places / sizeof model_places[0]);
+    find(&opt->detector, detector, folder, detector_places,
+         sizeof detector_places / sizeof detector_places[0]);
+    find(&opt->decoder, decoder, folder, decoder_places,
+         sizeof decoder_places / sizeof decoder_places[0]);
+}
+
+// What must be so before the first thread starts.
+static void prepare_process(const struct ls_options *opt)
+{
+    struct rlimit files;
+    int64_t threads = opt->pool_threads ? opt->pool_threads : sysconf(_SC_NPROCESSORS_ONLN);
+    char text[24];
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!getrlimit(RLIMIT_NOFILE, &files)) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    // One more than encode jobs: short file operations share this pool.
+    snprintf(text, sizeof text, "%" PRId64, threads + 1);
+    setenv("UV_THREADPOOL_SIZE", text, 1);
+}
+
+// Signals reach the loop's thread alone: all others start with them blocked.
+static void block_signals(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(how, &set, NULL);
+}
+
+static void log_error(const char *event, const struct ls_err *err)
+{
+    struct ls_log_field reason = {"reason", ls_err_reason(err->code), 0};
+
+    ls_log(LS_LOG_ERROR, event, &reason, 1, "%s%s%s", err->field, err->field[0] ? ": " : "",
+           err->text);
+}
+
+static void warn_about_models(const struct ls_engine *engine)
+{
+    if (engine->model->seeded)
+        ls_log(LS_LOG_WARN, "model", NULL, 0,
+               "NO GENERATOR MODEL: random weights are in use and the pictures mean nothing; "
+               "--model names a checkpoint");
+    if (engine->model->detector == LS_DETECTOR_NONE)
+        ls_log(LS_LOG_WARN, "model", NULL, 0,
+               "no face detector: only fixed_box and GIVEN boxes work; --detector names one");
+}
+
+static void log_start(const struct ls_engine *engine, const char *address)
+{
+    const struct ls_options *opt = &engine->opt;
+    char device[256];
+    struct ls_log_field field[] = {
+        {"version", LS_VERSION, 0},
+        {"backend", ls_backend_name(engine->backend), 0},
+        {"device", device, 0},
+        {"arithmetic", ls_backend_arithmetic(engine->backend), 0},
+        {"model", engine->model->generator_name, 0},
+        {"detector",
+         engine->model->detector == LS_DETECTOR_NONE ? "none" : engine->model->detector_name, 0},
+        {"threads", NULL, opt->threads},
+        {"batch_max", NULL, opt->batch_max},
+        {"sessions_max", NULL, opt->sessions_max},
+        {"message_bytes_max", NULL, opt->message_bytes_max},
+        {"pixels_max", NULL, opt->pixels_max},
+    };
+
+    ls_engine_describe(engine, device, sizeof device);
+    ls_log(LS_LOG_INFO, "start", field, sizeof field / sizeof field[0], "listening on %s", address);
+}
+
+static void on_drained(void *user)
+{
+    struct server *s = user;
+
+    ls_rpc_close(&s->rpc);
+    uv_close((uv_handle_t *)&s->term, NULL);
+    uv_close((uv_handle_t *)&s->interrupt, NULL);
+    uv_stop(&s->loop); // the engine's handles keep it alive; see serve
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+    struct ls_log_field field[] = {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT", 0},
+                                   {"sessions", NULL, s->engine->session_count}};
+
+    if (!s->rpc)
+        return;
+    if (s->signal_count++ == 0) {
+        ls_log(LS_LOG_INFO, "drain", field, 2,
+               "no new calls; a second signal ends the running ones");
+        ls_rpc_drain(s->rpc, on_drained, s);
+    } else {
+        ls_log(LS_LOG_WARN, "drain", field, 2, "ending the running calls");
+        ls_rpc_drain_now(s->rpc);
+    }
+}
+
+static int serve(struct server *s, struct ls_err *err)
+{
+    int r = ls_rpc_open(&s->rpc, s->engine, err);
+
+    if (r < 0)
+        return r;
+    uv_signal_init(&s->loop, &s->term);
+    uv_signal_init(&s->loop, &s->interrupt);
+    s->term.data = s->interrupt.data = s;
+    uv_signal_start(&s->term, on_signal, SIGTERM);
+    uv_signal_start(&s->interrupt, on_signal, SIGINT);
+    block_signals(SIG_UNBLOCK);
+    warn_about_models(s->engine);
+    log_start(s->engine, ls_rpc_address(s->rpc));
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    ls_log(LS_LOG_INFO, "stop",
+           (struct ls_log_field[]){{"sessions", NULL, s->engine->sessions_done}}, 1, NULL);
+    return 0;
+}
+
+static int check(const struct ls_engine *engine, struct ls_err *err)
+{
+    char device[256];
+    int r = ls_model_check(ls_backend_name(engine->backend), err);
+
+    if (r < 0)
+        return r;
+    warn_about_models(engine);
+    ls_engine_describe(engine, device, sizeof device);
+    printf("ok: %s; generator %s, detector %s\n", device, engine->model->generator_name,
+           engine->model->detector == LS_DETECTOR_NONE ? "none" : engine->model->detector_name);
+    return 0;
+}
+
+static int run(struct ls_options *opt, enum ls_options_action action)
+{
+    struct server s = {.signal_count = 0};
+    struct ls_err err = {0};
+    int r;
+
+    prepare_process(opt);
+    block_signals(SIG_BLOCK);
+    uv_loop_init(&s.loop);
+    r = ls_engine_open(&s.engine, &s.loop, opt, &err);
+    if (r == 0)
+        r = action == LS_DO_CHECK ? check(s.engine, &err) : serve(&s, &err);
+    if (r < 0)
+        log_error(action == LS_DO_CHECK ? "check" : "start", &err);
+    ls_engine_close(&s.engine);
+    uv_run(&s.loop, UV_RUN_DEFAULT); // until all handles have closed
+    uv_loop_close(&s.loop);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    enum ls_options_action action;
+    struct ls_options opt;
+    struct ls_err err = {0};
+
+    ls_options_init(&opt);
+    if (ls_options_parse(&opt, &action, argc, argv, &err) < 0) {
+        fprintf(stderr, "lipstreamd: %s\n", err.text);
+        return EXIT_USAGE;
+    }
+    find_files(&opt);
+    ls_log_init(!strcmp(opt.log_format, "json"));
+    switch (action) {
+    case LS_DO_HELP:
+        ls_options_help(stdout);
+        return EXIT_SUCCESS;
+    case LS_DO_VERSION:
+        printf("lipstreamd %s\n", LS_VERSION);
+        return EXIT_SUCCESS;
+    case LS_DO_PRINT:
+        ls_options_print(&opt, stdout);
+        return EXIT_SUCCESS;
+    default:
+        return run(&opt, action);
+    }
+}

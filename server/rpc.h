@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gRPC side of the server: listens, takes calls, runs them on the engine's loop, and lets go of
+// them in order when the server stops. Loop thread only; one thread of its own waits for gRPC's
+// events.
+#ifndef LS_RPC_H
+#define LS_RPC_H
+
+#include "kernels/err.h"
+#include "server/engine.h"
+
+struct ls_rpc;
+
+// Listens on engine->opt.listen and takes calls from now on. The engine must outlive it.
+LS_MUST int ls_rpc_open(struct ls_rpc **out, struct ls_engine *engine, struct ls_err *err);
+// The bound address ("127.0.0.1:50051", "[::1]:50051"): a port 0 is replaced by the one taken.
+const char *ls_rpc_address(const struct ls_rpc *rpc);
+// Graceful end: health says NOT_SERVING, the port closes, calls get drain_ms_max to finish and are
+// then ended with UNAVAILABLE. on_drained comes from the loop when no call is left. Once.
+void ls_rpc_drain(struct ls_rpc *rpc, void (*on_drained)(void *user), void *user);
+// Ends what is left of the calls now; ls_rpc_drain must have been called.
+void ls_rpc_drain_now(struct ls_rpc *rpc);
+// After on_drained (or inside). Memory goes when the loop has closed the handles. Accepts NULL.
+void ls_rpc_close(struct ls_rpc **rpc);
+
+#endif
