@@ -7,7 +7,7 @@
 #   docker/deps.sh             build the programs, convert the face detector
 #   docker/deps.sh --demo      + a voice (flite) and a portrait (out of the package facedetect)
 #   docker/deps.sh --test      + ffmpeg, clang-format, Python packages, grpcurl and buf (and --demo)
-#   docker/deps.sh --bench     + matplotlib for the plots (and --demo)
+#   docker/deps.sh --bench     + ffmpeg, and matplotlib for the plots (and --demo)
 #   docker/deps.sh --runtime   the shared libraries of the built programs, nothing else
 #
 # How versions are pinned. apt: by release series ("5.1.*"), because a point release of Debian 12 moves
@@ -56,8 +56,10 @@ python3-venv=3.11.*         3.11.2-1+b1
 demo_packages="
 flite=2.2-*                 2.2-5
 "
-test_packages="
+media_packages="
 ffmpeg=7:5.1.*              7:5.1.9-0+deb12u1
+"
+test_packages="
 clang-format-14=1:14.*      1:14.0.6-12
 procps=2:4.0.*              2:4.0.2-3
 "
@@ -265,8 +267,9 @@ main()
     case $what in
     runtime) need_packages "$runtime_packages" ;;
     build) need_packages "$build_packages" ;;
-    demo | bench) need_packages "$build_packages$demo_packages" ;;
-    test) need_packages "$build_packages$demo_packages$test_packages" ;;
+    demo) need_packages "$build_packages$demo_packages" ;;
+    test) need_packages "$build_packages$demo_packages$media_packages$test_packages" ;;
+    bench) need_packages "$build_packages$demo_packages$media_packages" ;;
     esac
     [ $what != runtime ] || return 0
     need_detector
@@ -277,7 +280,6 @@ main()
         need_go_tools
         ;;
     bench)
-        need_python tests tests/requirements.txt
         need_python bench bench/requirements.txt
         ;;
     esac
