@@ -54,7 +54,7 @@ measure()
     echo "# load before: $(cut -d' ' -f1-3 /proc/loadavg)"
     echo "# detector: ${detector##*/}"
     echo "bench,case,value,unit"
-    bench/kernels.sh
+    LS_BUILD=$build bench/kernels.sh | grep -vE "^(#|bench,)"
     $build/bench_encode
     $build/bench_decode
     bench/service.py --build $build --detector "$detector" --model $wide --label wide --seconds $seconds --streams 1,4

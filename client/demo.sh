@@ -64,7 +64,7 @@ build_programs()
 start_server()
 {
     local i
-    "$build/lipstreamd" --listen 127.0.0.1:0 --detector "$root/build/blazeface.safetensors" >"$log" 2>&1 3>&- &
+    "$build/lipstreamd" --listen 127.0.0.1:0 >"$log" 2>&1 3>&- &
     server=$!
     for ((i = 0; i < 300; i++)); do
         address=$(sed -nE 's/.*listening on ([^ ,]+:[0-9]+).*/\1/p' "$log" | head -n 1)
