@@ -64,6 +64,7 @@ build_programs()
 start_server()
 {
     local i
+    : >"$log" # so that there is something to read before the server has said anything
     "$build/lipstreamd" --listen 127.0.0.1:0 >"$log" 2>&1 3>&- &
     server=$!
     for ((i = 0; i < 300; i++)); do
