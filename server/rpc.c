@@ -215,6 +215,16 @@ static void drain_call(struct ls_call *c, const struct ls_err *err)
     ls_call_drain(c);
 }
 
+// From here on gRPC itself turns callers away, with a bare CANCELLED: as late as possible.
+static void close_server(struct ls_rpc *rpc)
+{
+    if (rpc->closing)
+        return;
+    rpc->closing = true;
+    LS_OP_GIVE(&rpc->shutdown_op);
+    grpc_server_shutdown_and_notify(rpc->server, rpc->cq, &rpc->shutdown_op);
+}
+
 static void on_cancel_time(uv_timer_t *timer)
 {
     struct ls_rpc *rpc = timer->data;
@@ -231,6 +241,7 @@ static void on_drain_time(uv_timer_t *timer)
             (long long)rpc->engine->opt.drain_ms_max);
     uv_timer_start(&rpc->drain_timer, on_cancel_time, CANCEL_MS, 0);
     for_each_call(rpc, ls_call_cancel, &err);
+    close_server(rpc);
 }
 
 void ls_rpc_drain(struct ls_rpc *rpc, void (*on_drained)(void *user), void *user)
@@ -240,9 +251,8 @@ void ls_rpc_drain(struct ls_rpc *rpc, void (*on_drained)(void *user), void *user
     rpc->user = user;
     ls_accept_stop(rpc->accept);
     for_each_call(rpc, drain_call, NULL);
-    LS_OP_GIVE(&rpc->shutdown_op);
-    grpc_server_shutdown_and_notify(rpc->server, rpc->cq, &rpc->shutdown_op);
     uv_timer_start(&rpc->drain_timer, on_drain_time, (uint64_t)rpc->engine->opt.drain_ms_max, 0);
+    ls_rpc_check_drained(rpc);
 }
 
 void ls_rpc_drain_now(struct ls_rpc *rpc)
@@ -253,7 +263,9 @@ void ls_rpc_drain_now(struct ls_rpc *rpc)
 
 void ls_rpc_check_drained(struct ls_rpc *rpc)
 {
-    if (!rpc->draining || !rpc->shut || rpc->call_count || rpc->drained)
+    if (rpc->draining && !rpc->running_count)
+        close_server(rpc);
+    if (!rpc->shut || rpc->call_count || rpc->drained)
         return;
     rpc->drained = true;
     uv_timer_stop(&rpc->drain_timer);

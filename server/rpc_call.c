@@ -147,6 +147,7 @@ static void on_timer_closed(uv_handle_t *handle)
     if (c->next)
         c->next->prev = c->prev;
     rpc->call_count--;
+    rpc->running_count -= c->method != NULL;
     free(c);
     ls_rpc_check_drained(rpc);
 }
@@ -234,15 +235,16 @@ static void pop_reply(struct ls_call *c)
 static void on_flush_timeout(uv_timer_t *timer)
 {
     struct ls_call *c = timer->data;
+    char text[LS_STATUS_TEXT + 40];
 
+    if (c->gone || c->status_sent)
+        return;
+    if (!c->status.code)
+        ls_status_make(&c->status, &c->stall, NULL, c->note.session_id);
     // A status cannot overtake the message under way; only the transport's own end of the stream
-    // can.
-    if (!c->gone && !c->status_sent) {
-        if (!c->status.code)
-            ls_status_make(&c->status, &c->stall, NULL, c->note.session_id);
-        grpc_call_cancel_with_status(c->call, (grpc_status_code)c->status.code, c->status.text,
-                                     NULL);
-    }
+    // can, and that carries no details: the text has the reason then.
+    snprintf(text, sizeof text, "%s: %s", c->status.reason, c->status.text);
+    grpc_call_cancel_with_status(c->call, (grpc_status_code)c->status.code, text, NULL);
 }
 
 static void finish(struct ls_call *c)
@@ -466,6 +468,7 @@ static void begin(struct ls_call *c)
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
 
     c->method = find_method(c->details.method);
+    c->rpc->running_count++;
     c->started_ms = uv_now(loop);
     left = gpr_time_sub(gpr_convert_clock_type(c->details.deadline, GPR_CLOCK_MONOTONIC),
                         gpr_now(GPR_CLOCK_MONOTONIC));
@@ -499,7 +502,7 @@ void ls_call_request(struct ls_rpc *rpc)
     struct ls_call *c;
     grpc_call_error r;
 
-    if (rpc->draining)
+    if (rpc->closing)
         return;
     c = calloc(1, sizeof *c);
     if (!c) {

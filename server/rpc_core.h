@@ -44,7 +44,9 @@ struct ls_rpc {
     struct ls_accept *accept;
     struct ls_call *first; // all calls, accepted or waiting for a caller
     int call_count;
-    bool draining, drained, shut;
+    int running_count; // of them, those that a caller has begun
+    // In this order: calls are refused; gRPC was told to shut down; it has; our last call is gone.
+    bool draining, closing, shut, drained;
     uv_timer_t drain_timer;
     struct ls_op shutdown_op;
     void (*on_drained)(void *user);

@@ -79,6 +79,8 @@ static void on_watch(struct ls_call *c, const uint8_t *data, size_t size)
     send_state(c, watch->known
                       ? state_of(c)
                       : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN);
+    if (ls_call_engine(c)->draining)
+        ls_call_end(c, &(struct ls_err){.code = 0}, NULL);
 }
 
 static void on_watch_drain(struct ls_call *c)

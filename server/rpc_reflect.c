@@ -316,15 +316,18 @@ static void on_sent(struct ls_call *c)
         ls_call_read(c);
 }
 
-static void on_start(struct ls_call *c)
-{
-    load();
-    ls_call_read(c);
-}
-
 static void on_end(struct ls_call *c)
 {
     ls_call_end(c, &(struct ls_err){.code = 0}, NULL);
+}
+
+static void on_start(struct ls_call *c)
+{
+    load();
+    if (ls_call_engine(c)->draining)
+        on_end(c);
+    else
+        ls_call_read(c);
 }
 
 #define METHOD(version)                                                                            \
