@@ -209,7 +209,8 @@ void ls_spots_detect(struct ls_session *s)
     int64_t idx, oldest;
     int side_px, side_px_max;
 
-    if (s->detect_busy || ls_session_given(s) || !ls_track_wants(s->track, &idx, &side_px, &side_px_max))
+    if (s->detect_busy || s->shots_over || ls_session_given(s) ||
+        !ls_track_wants(s->track, &idx, &side_px, &side_px_max))
         return;
     if (ls_session_still(s)) {
         frame = &s->hold_source;
@@ -230,9 +231,10 @@ void ls_spots_detect(struct ls_session *s)
     ls_batch_push(s->engine->batch, &s->detect);
 }
 
-// The ellipse of the MOUTH mask in the face's own coordinates: wide as the mouth corners, its centre 3 of
-// 96 pixels below their middle (measured on the demo model: the lower lip moves, the upper hardly). A face
-// without points gets the place where YuNet's boxes have the mouth on average.
+// The ellipse of the MOUTH mask in the face's own coordinates: a quarter wider than the mouth corners, nearly
+// as high as wide, its centre 4 of 96 pixels below their middle (the lower lip moves, the upper hardly).
+// Chosen by eye on the demo model among three sizes: a wider one blurs nose and cheeks. A face without
+// points gets the place where YuNet's boxes have the mouth on average.
 void ls_spots_mouth(const struct ls_face *face, float mouth[4])
 {
     float w = face->box.x1 - face->box.x0, h = face->box.y1 - face->box.y0, dx, dy, rx;
@@ -240,16 +242,16 @@ void ls_spots_mouth(const struct ls_face *face, float mouth[4])
 
     mouth[0] = 0.5f;
     mouth[1] = 0.79f;
-    rx = 0.24f;
+    rx = 0.2f;
     if (face->points_known) {
         dx = b[0] - a[0];
         dy = b[1] - a[1];
         mouth[0] = ((a[0] + b[0]) / 2 - face->box.x0) / w;
-        mouth[1] = ((a[1] + b[1]) / 2 - face->box.y0) / h + 3.0f / LS_FACE_SIZE;
-        rx = 0.95f * sqrtf(dx * dx + dy * dy) / w;
-        rx = rx < 0.15f ? 0.15f : rx > 0.4f ? 0.4f : rx;
+        mouth[1] = ((a[1] + b[1]) / 2 - face->box.y0) / h + 4.0f / LS_FACE_SIZE;
+        rx = 0.62f * sqrtf(dx * dx + dy * dy) / w;
+        rx = rx < 0.1f ? 0.1f : rx > 0.3f ? 0.3f : rx;
     }
     mouth[2] = rx;
-    mouth[3] = 0.72f * rx;
+    mouth[3] = 0.9f * rx;
 }
 
