@@ -135,6 +135,8 @@ def start_server(*flags):
         skip("lipstreamd is not built")
     log = tempfile.NamedTemporaryFile(prefix="lipstreamd-", suffix=".log", dir=BUILD, delete=False).name
     backend = os.environ.get("LS_BACKEND", "cpu")
+    if detector():
+        flags = ("--detector", detector(), *flags)
     with open(log, "w") as to:
         process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--backend", backend, *flags],
                                    stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT)
@@ -183,8 +185,11 @@ class Result:
     def __init__(self):
         self.media, self.messages, self.summary = bytearray(), [], None
         self.accepted, self.code, self.text, self.reason, self.fields = None, None, "", "", []
-        self.seconds = 0.0
-        self.retry_s = None
+        self.seconds, self.retry_s = 0.0, None
+
+    def reasons(self):
+        """The error's reason and those of its violations."""
+        return [self.reason] * bool(self.reason) + [reason for _, reason in self.fields]
 
     def warnings(self):
         return [m.warning.reason for m in self.messages if m.WhichOneof("response") == "warning"]
@@ -266,9 +271,13 @@ def sync(channel, config, audio, video, chunk=65536, order="mixed", timeout=120)
     return run_call(channel, [pb.SyncRequest(config=config), *pieces(audio, video, chunk, order)], timeout)
 
 
-def container_config(**more):
-    return pb.SyncConfig(audio=pb.AudioInput(container=pb.Container()),
-                         video=pb.VideoInput(container=pb.Container()), **more)
+def container_config(box=True, **more):
+    """Both inputs found out from their bytes; with a fixed box, so that no detector is needed."""
+    config = pb.SyncConfig(audio=pb.AudioInput(container=pb.Container()),
+                           video=pb.VideoInput(container=pb.Container()), **more)
+    if box:
+        config.face.fixed_box.CopyFrom(pb.Box(left=100, top=60, right=200, bottom=180))
+    return config
 
 
 # --- media -----------------------------------------------------------------------------------------------
@@ -276,11 +285,22 @@ _X264 = ["-c:v", "libx264", "-preset", "superfast", "-pix_fmt", "yuv420p", "-g",
 
 
 def _portrait():
-    folder = "/usr/share/doc/facedetect/examples"
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        if name.endswith((".jpg", ".png")):
-            return os.path.join(folder, name)
+    path = "/usr/share/doc/facedetect/examples/grace_hopper_512x512.jpg"  # public domain
+    return path if os.path.exists(path) else None
+
+
+def detector():
+    """A detector file, or None: then only calls with given boxes work."""
+    for path in (os.environ.get("LS_DETECTOR"), os.path.join(BUILD, "blazeface.safetensors"),
+                 os.path.join(ROOT, "build", "blazeface.safetensors")):
+        if path and os.path.exists(path):
+            return path
     return None
+
+
+def has_face():
+    """Detection can be tested: a detector and a portrait are at hand."""
+    return detector() is not None and _portrait() is not None
 
 
 def _face_source(seconds):

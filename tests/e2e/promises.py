@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+# The promise that the same bytes come out whatever the chunks, their order and the load are: chunks of 1
+# byte, 1 kB, 64 kB and 1 MB; voice first, face first, both by turns; one call alone and four at once
+# beside others.
+import threading
+
+import _stubs
+from _stubs import check, container_config, media, pb
+
+
+def configs():
+    yield "fmp4", container_config()
+    yield "ts, low latency", container_config(output=pb.Output(
+        container=pb.OUTPUT_CONTAINER_MPEG_TS, latency=pb.LATENCY_MODE_LOW, speed=pb.SPEED_PRESET_ULTRAFAST))
+    yield "raw frames", container_config(output=pb.Output(container=pb.OUTPUT_CONTAINER_NONE))
+    if _stubs.has_face():
+        yield "detected face", container_config(box=False)
+    else:
+        print("note: no detector or no portrait; detection is not tested")
+
+
+def same(name, result, want):
+    check(name, result.ok() and result.sha256() == want.sha256(),
+          "%s, %d bytes, first run %d bytes" % (result, len(result.media), len(want.media)))
+
+
+def chunks_and_orders(server):
+    voice, face = media("voice_short.wav"), media("face_tiny.mp4")
+    for name, config in configs():
+        with server.channel() as channel:
+            want = _stubs.sync(channel, config, voice, face)
+            check(name + ": first run", want.ok() and want.summary.frames_out == 10, want)
+            for chunk in (1000, 1 << 20):
+                same("%s: chunks of %d" % (name, chunk),
+                     _stubs.sync(channel, config, voice, face, chunk), want)
+            for order in ("audio", "video"):
+                same("%s: %s first" % (name, order),
+                     _stubs.sync(channel, config, voice, face, 4096, order), want)
+    config = container_config()
+    with server.channel() as channel:
+        want = _stubs.sync(channel, config, voice, face)
+        same("chunks of 1 byte", _stubs.sync(channel, config, voice, face, 1), want)
+        large = [_stubs.sync(channel, config, media("voice.wav"), media("face.mp4"), chunk)
+                 for chunk in (65536, 777)]
+        same("two seconds, chunks of 777", large[1], large[0])
+
+
+def four_at_once(server):
+    voice, face = media("voice.wav"), media("face.mp4")
+    config = container_config(box=not _stubs.has_face())
+    with server.channel() as channel:
+        alone = _stubs.sync(channel, config, voice, face)
+    check("alone", alone.ok() and alone.summary.frames_out == 50, alone)
+    results = [None] * 6
+
+    def run(i):
+        # Two of the six do something else, so that batches mix.
+        other = container_config(paste=pb.Paste(mask=pb.MASK_RECTANGLE)) if i >= 4 else config
+        with server.channel() as channel:
+            results[i] = _stubs.sync(channel, other, voice, face, (65536, 1000, 1 << 20, 4096)[i % 4])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        same("four at once: %d" % i, results[i], alone)
+    check("the others are others", results[4].ok() and results[4].sha256() == results[5].sha256()
+          and results[4].sha256() != alone.sha256(), results[4])
+
+
+def main():
+    with _stubs.start_server() as server:
+        chunks_and_orders(server)
+        four_at_once(server)
+    _stubs.finish()
+
+
+main()
