@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one table of operations that a back end fills, and the functions that validate and call it. A
 // back end is opened once per process (it holds the weights in the form it likes); each thread that
-// computes has a lane of its own (buffers, scratch space). Lanes of one back end may run at the same
-// time; one lane may not be used by two threads at once. Results do not depend on batch size, lane or
-// load. `ref` defines every operation in plain C; the others are compared with it.
+// computes has a lane of its own (buffers, scratch space). Lanes of one back end may run at the
+// same time; one lane may not be used by two threads at once. Results do not depend on batch size,
+// lane or load. `ref` defines every operation in plain C; the others are compared with it.
 #ifndef LS_BACKEND_H
 #define LS_BACKEND_H
 
@@ -16,10 +16,11 @@
 #include "wav2lip.h"
 
 // Mel columns [first, first + count) of a 16 kHz mono voice of which samples [pcm_first,
-// pcm_first + pcm_count) are at hand. Column c is centred on sample 200 c and needs 400 samples each
-// side, plus one before for the pre-emphasis; indices below 0 are reflected at the start (x[-i] = x[i]
-// of the pre-emphasised signal). total is the voice's length if it is known (then indices from it on are
-// reflected at the end), else -1. All needed samples must be at hand. total must be >= 401 if known.
+// pcm_first + pcm_count) are at hand. Column c is centred on sample 200 c and needs 400 samples
+// each side, plus one before for the pre-emphasis; indices below 0 are reflected at the start
+// (x[-i] = x[i] of the pre-emphasised signal). total is the voice's length if it is known (then
+// indices from it on are reflected at the end), else -1. All needed samples must be at hand. total
+// must be >= 401 if known.
 struct ls_mel_job {
     const float *pcm; // [pcm_count], -1..1
     int64_t pcm_first, pcm_count, total;
@@ -29,9 +30,9 @@ struct ls_mel_job {
 
 // How to look for faces.
 struct ls_detect_params {
-    int long_side_px; // the frame is reduced so that its longer side has this; 0: 320. YuNet: 64..1280,
-                      // multiple of 32. BlazeFace has one size and ignores it
-    float score_min;  // 0: the detector's own (YuNet 0.6, BlazeFace 0.5)
+    int long_side_px; // the frame is reduced so that its longer side has this; 0: 320.
+                      // YuNet: 64..1280, multiple of 32. BlazeFace has one size and ignores it
+    float score_min; // 0: the detector's own (YuNet 0.6, BlazeFace 0.5)
 };
 enum { LS_FACES_MAX = 32 };
 
@@ -39,16 +40,27 @@ enum ls_mask { LS_MASK_LOWER_FACE, LS_MASK_MOUTH, LS_MASK_RECTANGLE };
 
 // How a generated face is put back. Valid when zeroed except box and face.
 struct ls_paste {
-    struct ls_box box;      // where in the frame; may stick out of it: the outside is not written
-    const float *face;      // [96][96][3] BGR 0..1, what `generate` made
-    const uint8_t *source;  // [96][96][3] BGR, what `crop` gave, for the colour match
+    struct ls_box box;     // where in the frame; may stick out of it: the outside is not written
+    const float *face;     // [96][96][3] BGR 0..1, what `generate` made
+    const uint8_t *source; // [96][96][3] BGR, what `crop` gave, for the colour match
     enum ls_mask mask;
-    float mouth[4];     // MOUTH: ellipse in the face's own 0..1 coordinates: centre x, y, radius x, y
-    float feather_px;   // width of the mask's soft edge in pixels of the 96 px face; 0..24
+    float mouth[4];   // MOUTH: ellipse in the face's own 0..1 coordinates: centre x, y, radius x, y
+    float feather_px; // width of the mask's soft edge in pixels of the 96 px face; 0..24
     float colour_match; // 0..1: how far the mean colour at the mask's edge is moved to the source's
     float strength;     // 0..1: opacity inside the mask
-    bool exact;         // the original's paste: RECTANGLE, truncation to 8 bit, fixed-point bilinear
-                        // resize, integer box, overwrite; everything above but box and face is ignored
+    bool exact; // the original's paste: RECTANGLE, truncation to 8 bit, fixed-point bilinear
+                // resize, integer box, overwrite; everything above but box and face is ignored
+};
+
+// What ls_generate_rows makes, ls_generate's arguments. Rows above row_first[i] of item i (0..95)
+// are not looked at and may come out black; the others are those of ls_generate but for rounding,
+// and the same for any batch. A back end may make more rows than asked for.
+struct ls_generate_job {
+    float *out;               // [count][96][96][3] BGR 0..1
+    const uint8_t *face;      // [count][96][96][3] BGR
+    const float *mel;         // [count][16][80]
+    const uint8_t *row_first; // [count]; NULL: all rows of all
+    int count;                // 1..batch_max
 };
 
 struct ls_backend_ops {
@@ -67,7 +79,10 @@ struct ls_backend_ops {
                     struct ls_err *err);
     int (*composite)(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
                      struct ls_err *err);
-    bool holds_weights; // once open it has a copy of the generator's weights
+    int (*generate_rows)(void *lane, const struct ls_generate_job *job,
+                         struct ls_err *err); // NULL:
+                                              // it makes all rows
+    bool holds_weights;                       // once open it has a copy of the generator's weights
 };
 
 extern const struct ls_backend_ops ls_backend_ref;
@@ -103,6 +118,12 @@ LS_MUST int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *f
 // columns each. count: 1..batch_max.
 LS_MUST int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel,
                         int count, struct ls_err *err);
+// ls_generate when only the lower rows are needed, which costs up to a third less: row_first is
+// what ls_paste_row_first says of an item's paste.
+LS_MUST int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job,
+                             struct ls_err *err);
+// The first row of the face that a composite with this paste can read; 0..95.
+int ls_paste_row_first(const struct ls_paste *paste);
 // Writes into the frame's planes, and only inside the mask.
 LS_MUST int ls_composite(struct ls_lane *lane, const struct ls_frame *frame,
                          const struct ls_paste *paste, struct ls_err *err);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors: the one list of codes, and a record that says what went wrong, where and with which values.
-// Every layer shares it; it knows nothing of gRPC, but each code carries the name of the status that
-// server/rpc.c answers with, and a REASON: a public, stable word for machines. A reason never changes
-// its meaning. Plain data; any thread.
+// Errors: the one list of codes, and a record that says what went wrong, where and with which
+// values. Every layer shares it; it knows nothing of gRPC, but each code carries the name of the
+// status that server/rpc.c answers with, and a REASON: a public, stable word for machines. A reason
+// never changes its meaning. Plain data; any thread.
 #ifndef LS_ERR_H
 #define LS_ERR_H
 
@@ -40,14 +40,16 @@ enum ls_err_position { LS_OK_POSITION, LS_ERRORS(LS_ERR_ENUM) LS_ERR_COUNT };
 enum ls_err_code { LS_OK = 0, LS_ERRORS(LS_ERR_ENUM) };
 #undef LS_ERR_ENUM
 
-// What failed. Valid when zeroed (LS_OK). field is a path in the request ("config.video.still"), "" if none.
+// What failed. Valid when zeroed (LS_OK). field is a path in the request ("config.video.still"), ""
+// if none.
 struct ls_err {
     int code;
     char field[64];
     char text[320];
 };
 
-// Fills err (which may be NULL) and returns code, so that `return ls_fail(err, LS_E…, …)` reads well.
+// Fills err (which may be NULL) and returns code, so that `return ls_fail(err, LS_E…, …)` reads
+// well.
 int ls_fail(struct ls_err *err, int code, const char *fmt, ...) LS_PRINTF(3, 4);
 // The same with the request field that is to blame.
 int ls_fail_field(struct ls_err *err, int code, const char *field, const char *fmt, ...)

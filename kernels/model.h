@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a process loads once: the generator's weights (planned and folded) and the detector's. Read only
-// after ls_model_open, so every thread and lane may use it.
+// What a process loads once: the generator's weights (planned and folded) and the detector's. Read
+// only after ls_model_open, so every thread and lane may use it.
 #ifndef LS_MODEL_H
 #define LS_MODEL_H
 
@@ -13,12 +13,12 @@
 enum ls_detector { LS_DETECTOR_NONE, LS_DETECTOR_YUNET, LS_DETECTOR_BLAZEFACE };
 
 struct ls_model {
-    struct ls_net *generator;      // residuals folded
-    char generator_name[64];       // metadata "name", else the file's name
-    char mask[16];                 // metadata "paste_mask" ("MOUTH"), "" if the file names none
-    bool seeded;                   // random weights: the pictures mean nothing
+    struct ls_net *generator; // residuals folded
+    char generator_name[64];  // metadata "name", else the file's name
+    char mask[16];            // metadata "paste_mask" ("MOUTH"), "" if the file names none
+    bool seeded;              // random weights: the pictures mean nothing
     struct ls_weights *detector_weights; // planned by the back ends, per input size
-    enum ls_detector detector;     // told apart by the tensors in the file
+    enum ls_detector detector;           // told apart by the tensors in the file
     char detector_name[64];
 };
 
@@ -32,13 +32,14 @@ struct ls_model_params {
 LS_MUST int ls_model_open(struct ls_model **out, const struct ls_model_params *params,
                           struct ls_err *err);
 void ls_model_close(struct ls_model **model);
-// Frees the generator's float weights (145 MB for the original's widths) and gives the memory back to
-// the system. Only when the one back end that will ever use the model is open and
+// Frees the generator's float weights (145 MB for the original's widths) and gives the memory back
+// to the system. Only when the one back end that will ever use the model is open and
 // ls_backend_holds_weights says so; no lane may be at work.
 void ls_model_trim(struct ls_model *model);
 
-// Runs a small seeded network and a mel frame through the named back end and compares with values that
-// tests/golden made independently. LS_OK or LS_EDEVICE with the largest difference in err's text.
+// Runs a small seeded network and a mel frame through the named back end and compares with values
+// that tests/golden made independently. LS_OK or LS_EDEVICE with the largest difference in err's
+// text.
 LS_MUST int ls_model_check(const char *backend, struct ls_err *err);
 
 #endif

@@ -13,22 +13,22 @@
 enum {
     LS_FACE_SIZE = 96,
     LS_MEL_BANDS = 80,
-    LS_MEL_WINDOW = 16,      // columns that one frame hears
-    LS_SAMPLE_RATE = 16000,  // of the voice as the network hears it
-    LS_MEL_HOP = 200,        // samples a column: 80 columns a second
+    LS_MEL_WINDOW = 16,     // columns that one frame hears
+    LS_SAMPLE_RATE = 16000, // of the voice as the network hears it
+    LS_MEL_HOP = 200,       // samples a column: 80 columns a second
     LS_MEL_FFT = 800,
-    LS_TICKS = 90000,        // a second of the session's clock
+    LS_TICKS = 90000, // a second of the session's clock
 };
 
 extern const struct ls_net_spec ls_wav2lip;
 
-// First column of the window for a frame shown at `ticks` (1/90000 s): floor(80 * (t + offset)). Exact
-// integer arithmetic; negative for negative times.
+// First column of the window for a frame shown at `ticks` (1/90000 s): floor(80 * (t + offset)).
+// Exact integer arithmetic; negative for negative times.
 int64_t ls_mel_start(int64_t ticks, int offset_ms);
 // The original's rule: (int)(frame * (80.0 / fps)) in doubles.
 int64_t ls_mel_start_exact(int64_t frame, double fps);
-// Frames that the original makes of `columns` mel columns at fps (its loop's stop included); 0 if there
-// are fewer than 16 columns.
+// Frames that the original makes of `columns` mel columns at fps (its loop's stop included); 0 if
+// there are fewer than 16 columns.
 int64_t ls_mel_frames_exact(int64_t columns, double fps);
 
 // A seeded random network with the original's widths (wide) or the demo model's.

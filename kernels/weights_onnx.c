@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the initialisers of an .onnx file: a walk over protobuf's wire format through
 // ModelProto.graph (7), GraphProto.initializer (5) and TensorProto; all else is skipped. The graph
-// itself is not read: our tables say what to compute. Empty tensors (placeholders of optional
+// itself is not read: our tables say what to compute. Empty tensors (of optional
 // inputs) are left out. Once, at start-up, on one thread.
 #include <stdlib.h>
 #include <string.h>
