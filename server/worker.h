@@ -54,6 +54,7 @@ struct ls_sniff {
     const char *still;     // FFmpeg's decoder, of a picture
     const char *other;     // the name of something that is known and not accepted
     bool moov_last;        // ISO: reading needs the end of the file first
+    int64_t head_bytes;    // WAV: what stands before the samples; else 0
 };
 LS_MUST int ls_sniff_input(struct ls_worker *w, struct ls_sniff *out, struct ls_err *err);
 
@@ -66,11 +67,13 @@ struct ls_input {
     AVPacket *pkt;
     AVStream *stream; // fmt's
     int64_t pos;
+    int64_t head_bytes; // while opening: the file seems to end there; 0: all of it is seen
     int64_t corrupt_count;
     bool draining, cut_off;
+    bool timeline; // the container's times start at 0, whatever its streams do
 };
 // rewinds: the reader may jump (all of the input is there, or it will be waited for).
-LS_MUST int ls_input_open(struct ls_input *in, struct ls_worker *w, const char *container,
+LS_MUST int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_sniff *sniff,
                           bool rewinds, enum AVMediaType kind, struct ls_err *err);
 LS_MUST int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par, int64_t pixels_max,
                              struct ls_err *err);

@@ -21,10 +21,15 @@ enum {
 static int read_spool(void *user, uint8_t *to, int size)
 {
     struct ls_input *in = user;
-    int64_t there = ls_worker_wait(in->w, in->pos);
+    int64_t there;
 
+    if (in->head_bytes > 0 && in->pos >= in->head_bytes)
+        return AVERROR_EOF;
+    there = ls_worker_wait(in->w, in->pos);
     if (there == 0)
         return AVERROR_EOF;
+    if (in->head_bytes > 0 && there > in->head_bytes - in->pos)
+        there = in->head_bytes - in->pos;
     if (there < size)
         size = (int)there;
     size = ls_worker_read(in->w, in->pos, to, size);
@@ -88,6 +93,9 @@ static int open_format(struct ls_input *in, const char *container, struct ls_err
     // MPEG program streams announce no end of their list of streams: FFmpeg then reads on for as long
     // as it may. The others stop by themselves when all is known.
     in->fmt->max_analyze_duration = strcmp(container, "mpeg") == 0 ? 700000 : 2000000; // us
+    if (strcmp(container, "wav") == 0)
+        in->fmt->max_probe_packets = 1; // else 128 KiB of PCM are searched for DTS
+    in->fmt->max_ts_probe = 1; // packets without a time, as raw streams begin with; 50 are seconds
     in->fmt->fps_probe_size = 5; // frames; 20 would hold a live input up for most of a second
     av_dict_set(&opts, "format_whitelist", formats, 0);
     av_dict_set(&opts, "codec_whitelist", codecs, 0);
@@ -114,25 +122,60 @@ static void list_streams(const AVFormatContext *fmt, char *to, size_t size)
     }
 }
 
-static int choose(struct ls_input *in, enum AVMediaType kind, struct ls_err *err)
+// The first stream of the kind, if there is one yet.
+static void choose(struct ls_input *in, enum AVMediaType kind)
+{
+    unsigned i;
+
+    for (i = 0; i < in->fmt->nb_streams && !in->stream; i++) {
+        AVStream *st = in->fmt->streams[i];
+
+        if (st->codecpar->codec_type == kind && !(st->disposition & AV_DISPOSITION_ATTACHED_PIC))
+            in->stream = st;
+    }
+    for (i = 0; i < in->fmt->nb_streams && in->stream; i++) {
+        if (in->fmt->streams[i] != in->stream)
+            in->fmt->streams[i]->discard = AVDISCARD_ALL;
+    }
+}
+
+// FFmpeg analyses every stream of a container before it gives the first packet; of a fragmented MP4,
+// whose sound may stand seconds behind its pictures, that is a long wait. What will not be used is
+// made to look like data, which needs no analysis.
+static void ignore_others(struct ls_input *in)
+{
+    unsigned i;
+
+    for (i = 0; i < in->fmt->nb_streams && in->stream; i++) {
+        if (in->fmt->streams[i] != in->stream)
+            in->fmt->streams[i]->codecpar->codec_type = AVMEDIA_TYPE_DATA;
+    }
+}
+
+static int refuse_streams(struct ls_input *in, enum AVMediaType kind, struct ls_err *err)
 {
     const char *word = kind == AVMEDIA_TYPE_VIDEO ? "video" : "sound";
     char all[160];
-    unsigned i;
 
-    for (i = 0; i < in->fmt->nb_streams; i++) {
-        AVStream *st = in->fmt->streams[i];
-
-        if (!in->stream && st->codecpar->codec_type == kind &&
-            !(st->disposition & AV_DISPOSITION_ATTACHED_PIC))
-            in->stream = st;
-        else
-            st->discard = AVDISCARD_ALL;
-    }
-    if (in->stream)
-        return 0;
     list_streams(in->fmt, all, sizeof all);
     return ls_fail(err, LS_ECODEC, "it has no %s stream; its streams: %s", word, all);
+}
+
+static int analyse(struct ls_input *in, const char *container, enum AVMediaType kind,
+                   struct ls_err *err)
+{
+    int r;
+
+    in->timeline = strcmp(container, "mov") == 0 || strcmp(container, "matroska") == 0;
+    if (in->timeline) {
+        choose(in, kind);
+        ignore_others(in);
+    }
+    r = avformat_find_stream_info(in->fmt, NULL);
+    if (r < 0)
+        return ls_worker_av(in->w, err, r, container);
+    choose(in, kind);
+    return in->stream ? 0 : refuse_streams(in, kind, err);
 }
 
 static const AVCodec *allowed_decoder(enum AVCodecID id)
@@ -181,9 +224,10 @@ int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par, int64_t
     return 0;
 }
 
-int ls_input_open(struct ls_input *in, struct ls_worker *w, const char *container, bool rewinds,
+int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_sniff *sniff, bool rewinds,
                   enum AVMediaType kind, struct ls_err *err)
 {
+    const char *container = sniff->container;
     uint8_t *buffer = av_malloc(IO_BYTES);
     int r;
 
@@ -200,15 +244,13 @@ int ls_input_open(struct ls_input *in, struct ls_worker *w, const char *containe
         r = ls_fail(err, LS_ENOMEM, "no memory for a demuxer");
         goto done;
     }
+    in->head_bytes = sniff->head_bytes;
     r = open_format(in, container, err);
     if (r < 0)
         goto done;
-    // FFmpeg's WAV reader looks for S/PDIF in the first 64 KiB of plain PCM (tag 1): two seconds of a
-    // live voice at 16 kHz.
-    if (strcmp(container, "wav") == 0 && in->fmt->nb_streams == 1)
-        in->fmt->streams[0]->codecpar->codec_tag = 0;
-    r = avformat_find_stream_info(in->fmt, NULL);
-    r = r < 0 ? ls_worker_av(w, err, r, container) : choose(in, kind, err);
+    in->head_bytes = 0;
+    in->io->eof_reached = in->io->error = 0;
+    r = analyse(in, container, kind, err);
     if (r < 0)
         goto done;
     if (in->stream->codecpar->codec_id == AV_CODEC_ID_NONE) {
@@ -307,6 +349,8 @@ int64_t ls_input_start_gap(const struct ls_input *in)
         if (st == in->stream)
             own = start;
     }
+    if (in->timeline && first > 0)
+        first = 0;
     return own == AV_NOPTS_VALUE ? 0 : own - first;
 }
 

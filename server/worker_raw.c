@@ -59,7 +59,7 @@ static int emit_all(struct ls_worker *w, struct ls_film *film, AVFrame *f, bool 
     }
     if (i == 0)
         return ls_fail(err, LS_EMEDIA, "it has %d bytes; a frame has %d", got, size);
-    if (!backward && got > 0)
+    if (film->frame_count == 0 && got > 0)
         ls_worker_warn(w, "TRUNCATED", "the last %d bytes are no whole frame of %d", got, size);
     end->frame_count = i;
     end->duration = at(p, i);

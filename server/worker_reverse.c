@@ -104,7 +104,7 @@ static int fill_window(struct ls_worker *w, struct ls_film *film, struct window 
     }
     ls_input_close(in);
     // Read as in the first pass, so that the same frames come.
-    r = ls_input_open(in, w, sniff->container, *seeks || sniff->moov_last, AVMEDIA_TYPE_VIDEO, err);
+    r = ls_input_open(in, w, sniff, *seeks || sniff->moov_last, AVMEDIA_TYPE_VIDEO, err);
     return r < 0 ? r : fill(w, film, win, in, NULL, f, err);
 }
 
@@ -164,7 +164,7 @@ int ls_film_backward(struct ls_worker *w, struct ls_film *film, const struct ls_
     if (fits > WINDOW_MAX)
         fits = WINDOW_MAX;
     win->base = (w->available + 4095) / 4096 * 4096;
-    r = ls_input_open(&in, w, sniff->container, true, AVMEDIA_TYPE_VIDEO, err);
+    r = ls_input_open(&in, w, sniff, true, AVMEDIA_TYPE_VIDEO, err);
     while (r == 0 && next > 0) {
         win->count = next < fits ? next : fits;
         win->first = next - win->count;

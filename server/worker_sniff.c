@@ -98,6 +98,29 @@ static int walk_iso(struct ls_worker *w, struct ls_sniff *out, struct ls_err *er
     }
 }
 
+// FFmpeg's WAV reader searches the first 64 KiB of samples for S/PDIF before it gives one: two seconds of
+// a live voice. Knowing where they begin, worker_input.c hides them from that search.
+static int walk_riff(struct ls_worker *w, struct ls_sniff *out, struct ls_err *err)
+{
+    int64_t pos = 12;
+    uint8_t head[8];
+
+    for (;;) {
+        uint32_t size;
+
+        if (ls_worker_read(w, pos, head, 8) < 8)
+            return ls_fail(err, LS_EMEDIA, "the WAV ends after %lld bytes without samples",
+                           (long long)w->available);
+        pos += 8;
+        if (memcmp(head, "data", 4) == 0)
+            break;
+        size = head[4] | head[5] << 8 | head[6] << 16 | (uint32_t)head[7] << 24;
+        pos += (int64_t)size + (size & 1);
+    }
+    out->head_bytes = pos;
+    return 0;
+}
+
 // MPEG audio and ADTS share the first 11 bits; layer 0 is ADTS's (ISO/IEC 13818-7 table 8).
 static const char *frame_sync(const uint8_t *p)
 {
@@ -161,6 +184,8 @@ int ls_sniff_input(struct ls_worker *w, struct ls_sniff *out, struct ls_err *err
             found.container = frame_sync(p);
         }
     }
+    if (found.container && strcmp(found.container, "wav") == 0)
+        r = walk_riff(w, &found, err);
     if (r < 0)
         return r;
     if (!found.container && !found.still && !found.other)

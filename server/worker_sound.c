@@ -311,7 +311,7 @@ static int container_pass(struct sound *s, const struct ls_sniff *sniff, AVFrame
     struct ls_input in;
     int64_t expect = AV_NOPTS_VALUE;
     char name[24];
-    int r = ls_input_open(&in, w, sniff->container, sniff->moov_last, AVMEDIA_TYPE_AUDIO, err);
+    int r = ls_input_open(&in, w, sniff, sniff->moov_last, AVMEDIA_TYPE_AUDIO, err);
 
     if (r < 0)
         return r;

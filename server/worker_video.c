@@ -287,7 +287,7 @@ int ls_film_forward(struct ls_worker *w, struct ls_film *film, const struct ls_s
         goto done;
     }
     // The same way in every pass, so that every pass gives the same frames.
-    r = ls_input_open(&p.in, w, sniff->container, sniff->moov_last, AVMEDIA_TYPE_VIDEO, err);
+    r = ls_input_open(&p.in, w, sniff, sniff->moov_last, AVMEDIA_TYPE_VIDEO, err);
     if (r < 0)
         goto done;
     for (;;) {

@@ -31,7 +31,8 @@ struct drive {
     size_t stop_at;     // feed so many bytes, then nothing more; 0: all
     int passes;         // further ones; odd bits of `backward` say which way
     unsigned backward;
-    bool keep_sound; // in `mono`
+    const int16_t *check_s16; // what the mono samples must be, times 32768
+    bool stop_at_sound;
     bool never_release;
     bool pause_once;
     int timeout_ms;
@@ -48,7 +49,7 @@ struct drive {
     int pass_count;
     int64_t mono_count, voice_count;
     uint32_t mono_digest, voice_digest;
-    float *mono;
+    int s16_bad;
     double mono_energy;
     char warnings[256];
     struct ls_err err;
@@ -195,18 +196,19 @@ static inline void drive_on_sound(void *user, const float *mono, int mono_count,
     int i;
 
     drive_first(t);
-    if (t->keep_sound) {
-        t->mono = realloc(t->mono, sizeof *mono * (size_t)(t->mono_count + mono_count + 1));
-        memcpy(t->mono + t->mono_count, mono, sizeof *mono * (size_t)mono_count);
-    }
-    for (i = 0; i < mono_count; i++)
+    for (i = 0; i < mono_count; i++) {
         t->mono_energy += (double)mono[i] * mono[i];
+        if (t->check_s16 && mono[i] * 32768.0f != t->check_s16[t->mono_count + i])
+            t->s16_bad++;
+    }
     t->mono_digest = drive_digest(t->mono_digest, mono, sizeof *mono * (size_t)mono_count);
     t->voice_digest = drive_digest(t->voice_digest, voice,
                                    sizeof *voice * (size_t)(voice_count * t->audio.channels));
     t->mono_count += mono_count;
     t->voice_count += voice_count;
-    if (t->pause_once) {
+    if (t->stop_at_sound) {
+        drive_stop(t);
+    } else if (t->pause_once) {
         t->pause_once = false;
         ls_decode_pause(t->d, true);
         uv_timer_start(&t->feeder, drive_on_unpause, 300, 0);
@@ -291,8 +293,6 @@ static inline void drive_run(struct drive *t, const struct ls_options *opt)
     (void)!drive_start(t, opt);
     uv_run(&t->loop, UV_RUN_DEFAULT);
     uv_loop_close(&t->loop);
-    free(t->mono);
-    t->mono = NULL;
 }
 
 static inline void drive_clear(struct drive *t)
