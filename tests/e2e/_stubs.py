@@ -322,7 +322,7 @@ def _voice_source(seconds):
 def _recipes():
     return {
         "voice.wav": [*_voice_source(2), "-c:a", "pcm_s16le"],
-        "voice_short.wav": [*_voice_source(0.4), "-c:a", "pcm_s16le"],
+        "voice_short.wav": [*_voice_source(0.2), "-c:a", "pcm_s16le"],
         "voice_long.wav": [*_voice_source(6), "-c:a", "pcm_s16le"],
         "voice.pcm": [*_voice_source(2), "-f", "s16le"],
         "voice_long.pcm": [*_voice_source(6), "-f", "s16le"],
@@ -332,13 +332,13 @@ def _recipes():
         "face_last.mp4": [*_face_source(2), *_X264],
         "face_fragments.mp4": [*_face_source(6), *_X264, "-movflags",
                                "+frag_keyframe+empty_moov+default_base_moof"],
-        "face_tiny.mp4": [*_face_source(0.4), *_X264, "-crf", "40", "-movflags", "+faststart"],
+        "face_tiny.mp4": [*_face_source(0.2), *_X264, "-crf", "40", "-movflags", "+faststart"],
         "face.ts": [*_face_source(6), *_X264, "-f", "mpegts"],
         "face.mkv": [*_face_source(6), *_X264, "-f", "matroska"],
         "no_face.mp4": ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=1", *_X264,
                         "-movflags", "+faststart"],
         "still.jpg": [*_face_source(0.04), "-frames:v", "1"],
-        "face.i420": [*_face_source(0.4), "-pix_fmt", "yuv420p", "-f", "rawvideo"],
+        "face.i420": [*_face_source(0.2), "-pix_fmt", "yuv420p", "-f", "rawvideo"],
     }
 
 

@@ -12,7 +12,7 @@ def configs():
     yield "fmp4", container_config()
     yield "ts, low latency", container_config(output=pb.Output(
         container=pb.OUTPUT_CONTAINER_MPEG_TS, latency=pb.LATENCY_MODE_LOW, speed=pb.SPEED_PRESET_ULTRAFAST))
-    yield "raw frames", container_config(output=pb.Output(container=pb.OUTPUT_CONTAINER_NONE))
+    yield "raw frames out", container_config(output=pb.Output(container=pb.OUTPUT_CONTAINER_NONE))
     if _stubs.has_face():
         yield "detected face", container_config(box=False)
     else:
@@ -29,13 +29,20 @@ def chunks_and_orders(server):
     for name, config in configs():
         with server.channel() as channel:
             want = _stubs.sync(channel, config, voice, face)
-            check(name + ": first run", want.ok() and want.summary.frames_out == 10, want)
+            check(name + ": first run", want.ok() and want.summary.frames_out == 5, want)
             for chunk in (1000, 1 << 20):
                 same("%s: chunks of %d" % (name, chunk),
                      _stubs.sync(channel, config, voice, face, chunk), want)
             for order in ("audio", "video"):
                 same("%s: %s first" % (name, order),
                      _stubs.sync(channel, config, voice, face, 4096, order), want)
+    raw = container_config()
+    raw.video.frames.width, raw.video.frames.height = 320, 240
+    raw.video.frames.frame_rate.num, raw.video.frames.frame_rate.den = 25, 1
+    with server.channel() as channel:
+        results = [_stubs.sync(channel, raw, voice, media("face.i420"), chunk) for chunk in (1 << 20, 999)]
+        check("raw frames in: first run", results[0].ok() and results[0].summary.frames_out == 5, results[0])
+        same("raw frames in: chunks of 999", results[1], results[0])
     config = container_config()
     with server.channel() as channel:
         want = _stubs.sync(channel, config, voice, face)

@@ -3,7 +3,9 @@
 # from it), GetServerInfo, unknown methods, metadata, compression, the order of messages, sizes, details of
 # errors, and the drain.
 import os
+import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -346,6 +348,25 @@ def test_drain():
         server.process.send_signal = lambda number: None
 
 
+def test_descriptors():
+    """Out of file descriptors: connections wait; when some are free again, the port still accepts."""
+    with start_server() as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.usage()["fds"] + 8,) * 2)
+        address = ("127.0.0.1", server.port)
+        crowd = [socket.create_connection(address, timeout=10) for _ in range(40)]
+        end = time.monotonic() + 10
+        while "accept: " not in server.stderr() and time.monotonic() < end:
+            time.sleep(0.05)
+        check("descriptors do run out", "accept: " in server.stderr())
+        for one in crowd:
+            one.close()
+        with server.channel() as channel:
+            end = time.monotonic() + 20
+            while not _stubs.serving(channel, 2) and time.monotonic() < end:
+                time.sleep(0.05)
+            check("accepts again", _stubs.serving(channel))
+
+
 def iter_never(event):
     event.wait(30)
     return
@@ -389,6 +410,7 @@ with start_server("--message-bytes-max", "65536", "--sessions-max", "2") as lips
         test_busy(shared)
     test_metadata(lipstreamd)
     test_compression(lipstreamd)
+test_descriptors()
 test_drain()
 test_drain_limit()
 finish()
