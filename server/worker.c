@@ -36,7 +36,8 @@ static void on_log(void *context, int level, const char *fmt, va_list args)
         if (line[i] < ' ' || line[i] > '~')
             line[i] = '?';
     }
-    if (line[0])
+    // Of several, the one with the numbers is kept (worker_still.c looks for it).
+    if (line[0] && !strstr(worker.log, "Picture size"))
         memcpy(worker.log, line, sizeof line);
 }
 

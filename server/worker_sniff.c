@@ -61,26 +61,23 @@ static uint64_t big_endian(const uint8_t *p, int size)
 static int walk_iso(struct ls_worker *w, struct ls_sniff *out, struct ls_err *err)
 {
     int64_t pos = 0;
-    uint8_t head[16];
+    uint8_t head[16] = {0};
 
     for (;;) {
         int n = ls_worker_read(w, pos, head, 8);
-        uint64_t size;
-        int64_t least = 8;
+        uint64_t size = big_endian(head, 4);
+        bool wide = size == 1 && n == 8;
 
+        if (wide) {
+            n = ls_worker_read(w, pos + 8, head + 8, 8);
+            size = big_endian(head + 8, 8);
+        }
         if (n < 8)
             return ls_fail(err, LS_EMEDIA,
                            "the MP4 ends after %lld bytes without an index (moov): it is cut off",
                            (long long)w->available);
         if (memcmp(head + 4, "moov", 4) == 0)
             return 0;
-        size = big_endian(head, 4);
-        if (size == 1) {
-            if (ls_worker_read(w, pos + 8, head + 8, 8) < 8)
-                continue; // the next read at the same place sees the end
-            size = big_endian(head + 8, 8);
-            least = 16;
-        }
         if (memcmp(head + 4, "mdat", 4) == 0 && !out->moov_last) {
             out->moov_last = true;
             ls_worker_warn(w, "MOOV_LAST",
@@ -91,7 +88,7 @@ static int walk_iso(struct ls_worker *w, struct ls_sniff *out, struct ls_err *er
             return ls_fail(err, LS_EMEDIA,
                            "the MP4 has no index (moov): box %.4s at byte %lld reaches to the end",
                            (const char *)head + 4, (long long)pos);
-        if (size < (uint64_t)least || size > (uint64_t)(INT64_MAX / 2 - pos))
+        if (size < (wide ? 16 : 8) || size > (uint64_t)(INT64_MAX / 2 - pos))
             return ls_fail(err, LS_EMEDIA, "the MP4 is broken: box of %llu bytes at byte %lld",
                            (unsigned long long)size, (long long)pos);
         pos += (int64_t)size;
