@@ -11,7 +11,8 @@
 
 #include "server/encode.h"
 
-enum { W = 1280, H = 720, FRAMES = 90, RATE = 30, HZ = 16000, ENCODERS = 4 };
+// The voice is 7 frames ahead, as the generator's window (frame time + 212.5 ms) makes it anyway.
+enum { W = 1280, H = 720, FRAMES = 90, RATE = 30, HZ = 16000, ENCODERS = 4, AHEAD = 7 };
 #define FRAME_SIZE ((size_t)W * H * 3 / 2)
 
 static uint8_t *pictures; // [FRAMES][FRAME_SIZE]
@@ -123,14 +124,15 @@ static void pop_all(struct ls_encode *e, struct tally *t, int frames)
 
 static void feed(struct ls_encode *e, int n, struct tally *t)
 {
-    static float sound[HZ / RATE + 1];
+    static float sound[(AHEAD + 1) * (HZ / RATE + 1)];
     uint8_t *y = pictures + (size_t)(n % FRAMES) * FRAME_SIZE;
     struct ls_frame f = {.plane = {y, y + W * H, y + W * H * 5 / 4},
                          .stride = {W, W / 2, W / 2},
                          .width_px = W,
                          .height_px = H};
     struct ls_err err = {0};
-    int from = (int)((long)n * HZ / RATE), to = (int)((long)(n + 1) * HZ / RATE);
+    int from = n ? (int)((long)(n + AHEAD) * HZ / RATE) : 0;
+    int to = (int)((long)(n + AHEAD + 1) * HZ / RATE);
 
     for (int i = 0; i < to - from; i++)
         sound[i] = (float)((from + i) * 37 % 200 - 100) / 400;
