@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A job: what a caller asked for, as plain data, with every default filled in. rpc_sync.c makes it from
-// the first message, session.c works by it; it knows nothing of gRPC. Units and ranges are the proto's
-// (proto/lipstream/v1/lip_sync.proto); ls_job_check reports every violation at once.
+// A job: what a caller asked for, as plain data, with every default filled in. rpc_sync.c makes it
+// from the first message, session.c works by it; it knows nothing of gRPC. Units and ranges are the
+// proto's (proto/lipstream/v1/lip_sync.proto); ls_job_check reports every violation at once.
 #ifndef LS_JOB_H
 #define LS_JOB_H
 
@@ -12,13 +12,24 @@
 #include "kernels/err.h"
 #include "options.h"
 
-enum ls_source { LS_SOURCE_NONE, LS_SOURCE_CONTAINER, LS_SOURCE_PCM, LS_SOURCE_STILL, LS_SOURCE_FRAMES };
+enum ls_source {
+    LS_SOURCE_NONE,
+    LS_SOURCE_CONTAINER,
+    LS_SOURCE_PCM,
+    LS_SOURCE_STILL,
+    LS_SOURCE_FRAMES
+};
 enum ls_sample { LS_SAMPLE_S16LE, LS_SAMPLE_F32LE };
 enum ls_container { LS_CONTAINER_FMP4, LS_CONTAINER_MPEG_TS, LS_CONTAINER_NONE };
 enum ls_video { LS_VIDEO_H264, LS_VIDEO_I420, LS_VIDEO_RGB24 };
 enum ls_audio { LS_AUDIO_AAC, LS_AUDIO_NONE };
-enum ls_speed { LS_SPEED_ULTRAFAST, LS_SPEED_SUPERFAST, LS_SPEED_VERYFAST, LS_SPEED_FASTER,
-                LS_SPEED_MEDIUM };
+enum ls_speed {
+    LS_SPEED_ULTRAFAST,
+    LS_SPEED_SUPERFAST,
+    LS_SPEED_VERYFAST,
+    LS_SPEED_FASTER,
+    LS_SPEED_MEDIUM
+};
 enum ls_latency { LS_LATENCY_NORMAL, LS_LATENCY_LOW };
 enum ls_audio_longer { LS_FIT_LOOP, LS_FIT_PING_PONG, LS_FIT_HOLD_LAST, LS_FIT_STOP };
 enum ls_video_longer { LS_FIT_CUT, LS_FIT_KEEP_ORIGINAL };
@@ -43,11 +54,11 @@ struct ls_job {
         enum ls_container container;
         enum ls_video video;
         enum ls_audio audio;
-        int crf;              // 0..51; used when bit_rate is 0
-        int64_t bit_rate;     // bits a second
+        int crf;          // 0..51; used when bit_rate is 0
+        int64_t bit_rate; // bits a second
         enum ls_speed speed;
         enum ls_latency latency;
-        int chunk_bytes_max;  // of one media message's data
+        int chunk_bytes_max; // of one media message's data
     } output;
     struct {
         enum ls_audio_longer audio_longer;
@@ -58,8 +69,8 @@ struct ls_job {
         float nearest_x, nearest_y; // pixels
         enum ls_missing missing;
         int pad_top, pad_bottom, pad_left, pad_right; // pixels
-        int smoothing_frames;       // 1: off; 5
-        bool box_fixed;             // box_* hold for every frame; no detection, pads or smoothing
+        int smoothing_frames;                         // 1: off; 5
+        bool box_fixed; // box_* hold for every frame; no detection, pads or smoothing
         struct ls_box box;
     } face;
     struct {
@@ -75,14 +86,14 @@ struct ls_job {
     enum ls_profile profile;
     int progress_interval_ms; // 0: only on a change of stage
     bool frame_info;
-    char session_id[40];      // given by the server; in every log line
+    char session_id[40]; // given by the server; in every log line
 };
 
 // One thing wrong with a request.
 struct ls_violation {
     char field[64];
-    char reason[24];  // "REQUIRED", "OUT_OF_RANGE", "NOT_SUPPORTED", "CONFLICT", "LIMIT"
-    char text[192];   // with the value
+    char reason[24]; // "REQUIRED", "OUT_OF_RANGE", "NOT_SUPPORTED", "CONFLICT", "LIMIT"
+    char text[192];  // with the value
 };
 enum { LS_VIOLATIONS_MAX = 32 };
 struct ls_violations {
@@ -93,12 +104,14 @@ struct ls_violations {
 void ls_violate(struct ls_violations *all, const char *field, const char *reason, const char *fmt,
                 ...) LS_PRINTF(4, 5);
 
-// A job with every documented default (model_mask: the mask that the loaded weights name, "" if none).
+// A job with every documented default (model_mask: the mask that the loaded weights name, "" if
+// none).
 void ls_job_init(struct ls_job *job, const char *model_mask);
 // Checks ranges, conflicts and the operator's limits, appends to `all`, and returns 0 or LS_EFIELD.
-// WAV2LIP_EXACT also sets what it implies (RECTANGLE, GENERATE, offset 0, …); a field that the caller set
-// against it is a CONFLICT, which rpc_sync.c finds by comparing before and after.
-LS_MUST int ls_job_check(struct ls_job *job, const struct ls_options *opt, struct ls_violations *all);
+// WAV2LIP_EXACT also sets what it implies (RECTANGLE, GENERATE, offset 0, …); a field that the
+// caller set against it is a CONFLICT, which rpc_sync.c finds by comparing before and after.
+LS_MUST int ls_job_check(struct ls_job *job, const struct ls_options *opt,
+                         struct ls_violations *all);
 
 // A caller's boxes for a run of frames.
 struct ls_region {

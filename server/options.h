@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every flag, limit and default of lipstreamd in one table. A row is a flag "--listen", an environment
-// variable LIPSTREAM_LISTEN, a line of --print-config, of --help, of GetServerInfo (limits) and of the
-// README (a test compares). There is no limit in the program that is not a row here.
+// Every flag, limit and default of lipstreamd in one table. A row is a flag "--listen", an
+// environment variable LIPSTREAM_LISTEN, a line of --print-config, of --help, of GetServerInfo
+// (limits) and of the README (a test compares). There is no limit in the program that is not a row
+// here.
 #ifndef LS_OPTIONS_H
 #define LS_OPTIONS_H
 
@@ -10,11 +11,14 @@
 
 #include "kernels/err.h"
 
-// S(name, "flag", default, "help"): text.   N(name, "flag", default, min, max, "unit", "help"): number.
+// S(name, "flag", default, "help"): text.   N(name, "flag", default, min, max, "unit", "help"):
+// number.
 #define LS_OPTIONS(S, N)                                                                           \
-    S(listen, "listen", "127.0.0.1:50051", "address of the gRPC port; host:port, port 0 takes a free one") \
+    S(listen, "listen", "127.0.0.1:50051",                                                         \
+      "address of the gRPC port; host:port, port 0 takes a free one")                              \
     S(model, "model", "", "generator checkpoint (.pth, .safetensors); empty: the demo model")      \
-    S(detector, "detector", "", "face detector (.onnx YuNet, .safetensors BlazeFace); empty: the one built beside") \
+    S(detector, "detector", "",                                                                    \
+      "face detector (.onnx YuNet, .safetensors BlazeFace); empty: the one built beside")          \
     S(backend, "backend", "auto", "ref, cpu, cuda or auto")                                        \
     S(spool_dir, "spool-dir", "/var/tmp", "folder of the unlinked spool files")                    \
     S(decoder, "decoder", "", "path of lipstream-decode; empty: beside lipstreamd")                \
@@ -23,46 +27,59 @@
     N(pool_threads, "pool-threads", 0, 0, 256, "threads", "encode jobs at once; 0: one a core")    \
     N(encode_threads, "encode-threads", 1, 1, 16, "threads", "x264 threads of one session")        \
     N(batch_max, "batch-max", 4, 1, 64, "frames", "frames in one run of the generator")            \
-    N(batch_wait_us_max, "batch-wait", 2000, 0, 1000000, "us", "how long a frame may wait for its batch to fill") \
+    N(batch_wait_us_max, "batch-wait", 2000, 0, 1000000, "us",                                     \
+      "how long a frame may wait for its batch to fill")                                           \
     N(sessions_max, "sessions-max", 16, 1, 4096, "sessions", "streams at once; more are refused")  \
     N(warm_decoders, "warm-decoders", 2, 0, 64, "processes", "decode processes started ahead")     \
-    N(message_bytes_max, "message-bytes-max", 2097152, 65536, 16777216, "bytes", "one request message") \
-    N(spool_bytes_max, "spool-bytes-max", 4294967296, 1048576, 1099511627776, "bytes", "disk held by one input of a session") \
-    N(feed_bytes_ahead, "feed-bytes-ahead", 1048576, 65536, 67108864, "bytes", "input read ahead of the decoder") \
+    N(message_bytes_max, "message-bytes-max", 2097152, 65536, 16777216, "bytes",                   \
+      "one request message")                                                                       \
+    N(spool_bytes_max, "spool-bytes-max", 4294967296, 1048576, 1099511627776, "bytes",             \
+      "disk held by one input of a session")                                                       \
+    N(feed_bytes_ahead, "feed-bytes-ahead", 1048576, 65536, 67108864, "bytes",                     \
+      "input read ahead of the decoder")                                                           \
     N(audio_seconds_max, "audio-seconds-max", 14400, 1, 1000000, "s", "length of a voice")         \
     N(frames_max, "frames-max", 1000000, 1, 100000000, "frames", "length of an output")            \
     N(pixels_max, "pixels-max", 8847360, 256, 67108864, "pixels", "size of a frame (4096x2160)")   \
     N(side_px_max, "side-max", 4096, 16, 8192, "pixels", "longer side of a frame")                 \
     N(rate_max, "rate-max", 120, 1, 1000, "frames/s", "frame rate of an input")                    \
-    N(frames_in_flight, "frames-in-flight", 12, 8, 256, "frames", "decoded frames of a session in memory") \
-    N(sound_seconds_ahead, "sound-seconds-ahead", 4, 1, 60, "s", "decoded sound of a session in memory") \
-    N(out_bytes_ahead, "out-bytes-ahead", 4194304, 65536, 268435456, "bytes", "output that waits for its reader") \
-    N(chunk_bytes_max, "chunk-bytes-max", 1048576, 4096, 4194304, "bytes", "data of one media message") \
+    N(frames_in_flight, "frames-in-flight", 12, 8, 256, "frames",                                  \
+      "decoded frames of a session in memory")                                                     \
+    N(sound_seconds_ahead, "sound-seconds-ahead", 4, 1, 60, "s",                                   \
+      "decoded sound of a session in memory")                                                      \
+    N(out_bytes_ahead, "out-bytes-ahead", 4194304, 65536, 268435456, "bytes",                      \
+      "output that waits for its reader")                                                          \
+    N(chunk_bytes_max, "chunk-bytes-max", 1048576, 4096, 4194304, "bytes",                         \
+      "data of one media message")                                                                 \
     N(regions_max, "regions-max", 1000000, 1, 10000000, "boxes", "boxes that a caller may give")   \
-    N(input_idle_ms_max, "input-idle-max", 60000, 100, 86400000, "ms", "silence of a caller whose input is awaited") \
-    N(output_idle_ms_max, "output-idle-max", 60000, 100, 86400000, "ms", "output that nobody reads") \
+    N(input_idle_ms_max, "input-idle-max", 60000, 100, 86400000, "ms",                             \
+      "silence of a caller whose input is awaited")                                                \
+    N(output_idle_ms_max, "output-idle-max", 60000, 100, 86400000, "ms",                           \
+      "output that nobody reads")                                                                  \
     N(session_ms_max, "session-max", 14400000, 1000, 604800000, "ms", "length of one call")        \
-    N(decoder_bytes_max, "decoder-bytes-max", 1073741824, 67108864, 17179869184, "bytes", "memory of one decode process") \
-    N(decoder_stuck_ms_max, "decoder-stuck-max", 20000, 100, 600000, "ms", "silence of a decode process that has all it needs") \
-    N(detect_interval, "detect-interval", 4, 1, 30, "frames", "frames from one face detection to the next") \
-    N(detect_side_px, "detect-side", 320, 64, 1280, "pixels", "longer side of the picture that the detector sees") \
+    N(decoder_bytes_max, "decoder-bytes-max", 1073741824, 67108864, 17179869184, "bytes",          \
+      "memory of one decode process")                                                              \
+    N(decoder_stuck_ms_max, "decoder-stuck-max", 20000, 100, 600000, "ms",                         \
+      "silence of a decode process that has all it needs")                                         \
+    N(detect_interval, "detect-interval", 4, 1, 30, "frames",                                      \
+      "frames from one face detection to the next")                                                \
+    N(detect_side_px, "detect-side", 320, 64, 1280, "pixels",                                      \
+      "longer side of the picture that the detector sees")                                         \
     N(drain_ms_max, "drain-max", 30000, 0, 86400000, "ms", "how long SIGTERM lets streams finish")
 
 struct ls_options {
-#define S(name, flag, value, help) const char *name;
+#define S(name, flag, value, help)                 const char *name;
 #define N(name, flag, value, min, max, unit, help) int64_t name;
     LS_OPTIONS(S, N)
 #undef S
 #undef N
 };
 
-enum ls_options_action { LS_DO_RUN, LS_DO_HELP, LS_DO_VERSION, LS_DO_PRINT,
-                         LS_DO_CHECK };
+enum ls_options_action { LS_DO_RUN, LS_DO_HELP, LS_DO_VERSION, LS_DO_PRINT, LS_DO_CHECK };
 
 // The defaults. Texts point to constants.
 void ls_options_init(struct ls_options *opt);
-// Environment, then arguments ("--flag value" or "--flag=value"). err names the flag, the value and the
-// range. Texts point into argv or the environment. action: what else was asked for.
+// Environment, then arguments ("--flag value" or "--flag=value"). err names the flag, the value and
+// the range. Texts point into argv or the environment. action: what else was asked for.
 LS_MUST int ls_options_parse(struct ls_options *opt, enum ls_options_action *action, int argc,
                              char **argv, struct ls_err *err);
 void ls_options_print(const struct ls_options *opt, FILE *to); // a line each: name = value

@@ -14,8 +14,9 @@ struct ls_rpc;
 LS_MUST int ls_rpc_open(struct ls_rpc **out, struct ls_engine *engine, struct ls_err *err);
 // The bound address ("127.0.0.1:50051", "[::1]:50051"): a port 0 is replaced by the one taken.
 const char *ls_rpc_address(const struct ls_rpc *rpc);
-// Graceful end: health says NOT_SERVING, the port closes, calls get drain_ms_max to finish and are
-// then ended with UNAVAILABLE. on_drained comes from the loop when no call is left. Once.
+// Graceful end: health says NOT_SERVING, no connection is accepted, new calls on open ones are
+// refused with UNAVAILABLE, running ones get drain_ms_max to finish and are then ended with
+// UNAVAILABLE. on_drained comes from the loop when no call is left. Once.
 void ls_rpc_drain(struct ls_rpc *rpc, void (*on_drained)(void *user), void *user);
 // Ends what is left of the calls now; ls_rpc_drain must have been called.
 void ls_rpc_drain_now(struct ls_rpc *rpc);
