@@ -110,6 +110,11 @@ int64_t ls_features_samples(const struct ls_features *f)
     return ls_stretch_end(&f->mono);
 }
 
+int64_t ls_features_voice_end(const struct ls_features *f)
+{
+    return ls_stretch_end(&f->voice);
+}
+
 int64_t ls_features_columns(const struct ls_features *f)
 {
     return f->ended ? 1 + ls_stretch_end(&f->mono) / LS_MEL_HOP : -1;

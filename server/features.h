@@ -35,6 +35,7 @@ bool ls_features_ended(const struct ls_features *f);
 // Length of the voice so far (whole, once ended), in ticks, rounded down.
 int64_t ls_features_ticks(const struct ls_features *f);
 int64_t ls_features_samples(const struct ls_features *f); // mono, 16 kHz
+int64_t ls_features_voice_end(const struct ls_features *f); // samples per channel so far, at its own rate
 // Mel columns of the whole voice, 1 + floor(samples / 200); -1 before its end is known.
 int64_t ls_features_columns(const struct ls_features *f);
 

@@ -58,6 +58,8 @@ static void job_run(uv_work_t *request)
         r = encoder_open(s, &job->err);
     if (r == 0 && job->voice_count > 0)
         r = ls_encode_sound(s->encode, job->voice, job->voice_count, &job->err);
+    if (r == 0 && job->voice_ended && job->shot_count > 0)
+        ls_encode_sound_end(s->encode);
     for (i = 0; r == 0 && i < job->shot_count; i++)
         r = ls_encode_frame(s->encode, &job->shot[i]->frame, job->shot[i]->pts,
                             job->shot[i]->duration, &job->err);
@@ -174,6 +176,13 @@ static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_er
     return 0;
 }
 
+// The voice is over and all of it was sent: what follows is silence.
+static bool voice_ended(const struct ls_session *s)
+{
+    return s->job.output.audio != LS_AUDIO_NONE && ls_features_ended(s->features) &&
+           s->voice_sent == ls_features_voice_end(s->features);
+}
+
 int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
 {
     struct outlet_job *job = &s->outlet;
@@ -199,6 +208,7 @@ int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
     r = take_voice(s, job, err);
     if (r < 0)
         return r;
+    job->voice_ended = voice_ended(s);
     for (r = 0; r < n; r++)
         s->shot[r]->state = SHOT_ENCODING;
     if (job->last) {

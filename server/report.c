@@ -92,6 +92,7 @@ void ls_report_summary(struct ls_session *s)
 {
     struct ls_reply reply = { .kind = LS_REPLY_SUMMARY };
     double wall = (double)(ls_now_us() - s->started_us) / 1e6;
+    bool even;
     int i;
 
     for (i = 0; i < s->warning_count; i++)
@@ -111,8 +112,10 @@ void ls_report_summary(struct ls_session *s)
         reply.summary.real_time_factor = (float)(wall * LS_TICKS / (double)s->end_ticks);
     memcpy(reply.summary.part_us, s->part_us, sizeof(s->part_us));
     reply.summary.offset_ticks = ls_encode_offset(s->encode);
-    reply.summary.width_px = s->video_info.width_px;
-    reply.summary.height_px = s->video_info.height_px;
+    // H.264 with halved chroma knows even sizes only: an odd one shows its last column or row twice.
+    even = s->job.output.video == LS_VIDEO_H264;
+    reply.summary.width_px = s->video_info.width_px + (even && s->video_info.width_px % 2);
+    reply.summary.height_px = s->video_info.height_px + (even && s->video_info.height_px % 2);
     reply.summary.rate_num = s->video_info.rate_num;
     reply.summary.rate_den = s->video_info.rate_den;
     s->events.on_reply(s->user, &reply);

@@ -56,6 +56,7 @@ struct outlet_job {
     bool last;
     float *voice;
     int voice_count;
+    bool voice_ended;
     struct ls_media *media; // pieces that came out
     int media_count;
     int64_t busy_us;

@@ -143,7 +143,8 @@ static struct ls_spot associate(const struct ls_track *t, struct follow *follow,
         return spot;
     if (pick < 0) {
         for (i = 0; i < r->face_count; i++)
-            if (pick < 0 || rank(t, &r->face[i]) > rank(t, &r->face[pick]))
+            if (r->face[i].score >= t->p.score_begin &&
+                (pick < 0 || rank(t, &r->face[i]) > rank(t, &r->face[pick])))
                 pick = i;
         follow->active = pick >= 0;
         if (pick < 0)

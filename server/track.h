@@ -22,6 +22,7 @@ struct ls_track_params {
     int lost_frames_max; // so long a track waits for its person
     int smooth_half;     // frames on each side of the average
     int side_px, side_px_max; // of the picture that the detector sees
+    float score_begin;   // a track begins with a face of at least this score; it goes on with any
 };
 
 struct ls_spot {
