@@ -59,7 +59,7 @@ static void job_run(uv_work_t *request)
     if (r == 0 && job->voice_count > 0)
         r = ls_encode_sound(s->encode, job->voice, job->voice_count, &job->err);
     if (r == 0 && job->voice_ended && job->shot_count > 0)
-        ls_encode_sound_end(s->encode);
+        r = ls_encode_sound_end(s->encode, &job->err);
     for (i = 0; r == 0 && i < job->shot_count; i++)
         r = ls_encode_frame(s->encode, &job->shot[i]->frame, job->shot[i]->pts,
                             job->shot[i]->duration, &job->err);
