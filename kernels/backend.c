@@ -243,19 +243,43 @@ int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
     return r < 0 ? r : lane->backend->ops->crop(lane->lane, out, frame, box, exact, err);
 }
 
+static int check_generate(const struct ls_lane *lane, const struct ls_generate_job *j,
+                          struct ls_err *err)
+{
+    if (!j || j->count < 1 || j->count > lane->backend->batch_max)
+        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", j ? j->count : 0,
+                       lane->backend->batch_max);
+    if (!j->out || !j->face || !j->mel)
+        return ls_fail(err, LS_EFIELD, "a batch without faces or sound");
+    for (int i = 0; j->row_first && i < j->count; i++)
+        if (j->row_first[i] >= LS_FACE_SIZE)
+            return ls_fail(err, LS_EFIELD, "item %d: rows from %d on are none", i, j->row_first[i]);
+    for (int i = 0; i < j->count * LS_MEL_WINDOW * LS_MEL_BANDS; i++)
+        if (!within(j->mel[i], -SAMPLE_MAX, SAMPLE_MAX))
+            return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number",
+                           i / (LS_MEL_WINDOW * LS_MEL_BANDS));
+    return 0;
+}
+
 int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel, int count,
                 struct ls_err *err)
 {
-    if (count < 1 || count > lane->backend->batch_max)
-        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", count,
-                       lane->backend->batch_max);
-    if (!out || !face || !mel)
-        return ls_fail(err, LS_EFIELD, "a batch without faces or sound");
-    for (int i = 0; i < count * LS_MEL_WINDOW * LS_MEL_BANDS; i++)
-        if (!within(mel[i], -SAMPLE_MAX, SAMPLE_MAX))
-            return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number",
-                           i / (LS_MEL_WINDOW * LS_MEL_BANDS));
-    return lane->backend->ops->generate(lane->lane, out, face, mel, count, err);
+    struct ls_generate_job job = {.out = out, .face = face, .mel = mel, .count = count};
+    int r = check_generate(lane, &job, err);
+
+    return r < 0 ? r : lane->backend->ops->generate(lane->lane, out, face, mel, count, err);
+}
+
+int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
+{
+    int r = check_generate(lane, job, err);
+
+    if (r == 0 && lane->backend->ops->generate_rows)
+        r = lane->backend->ops->generate_rows(lane->lane, job, err);
+    else if (r == 0)
+        r = lane->backend->ops->generate(lane->lane, job->out, job->face, job->mel, job->count,
+                                         err);
+    return r;
 }
 
 static int check_paste(const struct ls_paste *p, struct ls_err *err)

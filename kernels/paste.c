@@ -56,6 +56,21 @@ void ls_paste_mask(float *alpha, const struct ls_paste *paste)
     }
 }
 
+// Where the masks' formulas above are zero, less the row that bilinear sampling reads beside.
+int ls_paste_row_first(const struct ls_paste *paste)
+{
+    float feather = fmaxf(paste->feather_px, 1), top = 0;
+
+    if (!paste->exact && paste->mask == LS_MASK_LOWER_FACE)
+        top = 70 - 28;
+    if (!paste->exact && paste->mask == LS_MASK_MOUTH) {
+        float rx = fmaxf(paste->mouth[2] * SIZE, 1), ry = fmaxf(paste->mouth[3] * SIZE, 1);
+
+        top = paste->mouth[1] * SIZE - ry * (0.95f + feather / (rx + ry));
+    }
+    return (int)fminf(fmaxf(floorf(top) - 2, 0), SIZE - 1);
+}
+
 // Mean of source - face over the soft edge, which weighs most where the mask is half open. Zero for
 // a mask without one.
 static void edge_difference(float difference[3], const struct ls_paste *paste, const float *alpha)

@@ -9,38 +9,25 @@
 enum {
     SIZE = LS_FACE_SIZE,
     PLANE = SIZE * SIZE,
-    // Items that a lane holds at once. The weights (200 MB for the original's widths) come from
-    // memory once for so many frames; from 4 on a frame gets no faster, but a lane grows by 7 MB an
+    // Items that a lane holds at once. The weights (170 MB for the original's widths) come from
+    // memory once for so many frames; from 4 on a frame gets no faster, but a lane grows by 5 MB an
     // item.
     LANE_ITEMS = 4,
+    CUTS = 3,
+    // Below 24 rows little is saved, and other Winograd kernels would want weights of their own.
+    CUT_HEIGHT_MIN = 24,
 };
+
+// The generator cut to its lower rows (COMPUTE section 10): all of it, what the mask of the lower
+// face reads (from row 41), what a mouth's ellipse usually reads.
+static const int cut_row[CUTS] = {0, 40, 52};
 
 struct cpu {
     const struct ls_model *model;
-    struct ls_dnn *generator;
+    struct ls_dnn *generator[CUTS]; // the first one's weights serve all
     int items_max;
     char arithmetic[64];
 };
-
-static int cpu_open(void **be, const struct ls_model *model, int batch_max, struct ls_err *err)
-{
-    struct cpu *cpu = calloc(1, sizeof *cpu);
-    int r;
-
-    if (!cpu)
-        return ls_fail(err, LS_ENOMEM, "no memory for the cpu back end");
-    cpu->model = model;
-    cpu->items_max = batch_max < LANE_ITEMS ? batch_max : LANE_ITEMS;
-    r = ls_dnn_new(&cpu->generator, model->generator, cpu->items_max, err);
-    if (r < 0) {
-        free(cpu);
-        return r;
-    }
-    snprintf(cpu->arithmetic, sizeof cpu->arithmetic, "fp32 %s, %s",
-             ls_dnn_winograd(cpu->generator) ? "Winograd" : "direct", ls_dnn_isa());
-    *be = cpu;
-    return LS_OK;
-}
 
 static void cpu_close(void **be)
 {
@@ -48,9 +35,39 @@ static void cpu_close(void **be)
 
     if (!cpu)
         return;
-    ls_dnn_free(&cpu->generator);
+    for (int i = CUTS - 1; i >= 0; i--)
+        ls_dnn_free(&cpu->generator[i]);
     free(cpu);
     *be = NULL;
+}
+
+static int cpu_open(void **be, const struct ls_model *model, int batch_max, struct ls_err *err)
+{
+    struct cpu *cpu = calloc(1, sizeof *cpu);
+    int r = LS_OK;
+
+    if (!cpu)
+        return ls_fail(err, LS_ENOMEM, "no memory for the cpu back end");
+    cpu->model = model;
+    cpu->items_max = batch_max < LANE_ITEMS ? batch_max : LANE_ITEMS;
+    for (int i = 0; i < CUTS && r == LS_OK; i++) {
+        struct ls_dnn_params params = {.items_max = cpu->items_max,
+                                       .row_first = cut_row[i],
+                                       .height_min = CUT_HEIGHT_MIN,
+                                       .weights_of = i ? cpu->generator[0] : NULL};
+
+        r = ls_dnn_new(&cpu->generator[i], model->generator, &params, err);
+    }
+    if (r < 0) {
+        void *half = cpu;
+
+        cpu_close(&half);
+        return r;
+    }
+    snprintf(cpu->arithmetic, sizeof cpu->arithmetic, "fp32 %s, %s",
+             ls_dnn_winograd(cpu->generator[0]) ? "Winograd" : "direct", ls_dnn_isa());
+    *be = cpu;
+    return LS_OK;
 }
 
 static const char *cpu_arithmetic(void *be)
@@ -86,7 +103,8 @@ static int cpu_lane_open(void **lane, void *be, struct ls_err *err)
     l->shared.model = l->cpu->model;
     for (int i = 0; i < 256; i++)
         l->shared.byte_value[i] = (float)(i / 255.0);
-    r = ls_dnn_lane_new(&l->shared.generator, l->cpu->generator, err);
+    r = ls_dnn_lane_new(&l->shared.generator, (const struct ls_dnn *const *)l->cpu->generator, CUTS,
+                        err);
     if (r < 0) {
         free(l);
         return r;
@@ -114,33 +132,66 @@ static void put_item(struct ls_cpu_lane *lane, int item, const uint8_t *face, co
             sound[b * LS_MEL_WINDOW + t] = mel[t * LS_MEL_BANDS + b];
 }
 
+// Rows that were not made are black.
 static void get_item(struct ls_cpu_lane *lane, int item, float *out)
 {
-    ls_dnn_output(lane->planes, lane->generator, 0, item);
-    for (int i = 0; i < PLANE; i++)
+    int first = ls_dnn_output(lane->planes, lane->generator, 0, item) * SIZE, count = PLANE - first;
+
+    for (int i = 0; i < 3 * first; i++)
+        out[i] = 0;
+    for (int i = 0; i < count; i++)
         for (int c = 0; c < 3; c++)
-            out[3 * i + c] = lane->planes[c * PLANE + i];
+            out[3 * (first + i) + c] = lane->planes[c * count + i];
+}
+
+static int cut_for(const uint8_t *row_first, int item)
+{
+    int cut = 0;
+
+    while (row_first && cut + 1 < CUTS && row_first[item] >= cut_row[cut + 1])
+        cut++;
+    return cut;
+}
+
+// Runs the items of one cut, as many as a lane holds at a time.
+static int generate_cut(struct lane *l, int cut, const struct ls_generate_job *job,
+                        struct ls_err *err)
+{
+    int item[LANE_ITEMS], n = 0, r;
+
+    ls_dnn_use(l->shared.generator, cut);
+    for (int i = 0; i <= job->count; i++) {
+        if (i < job->count && cut_for(job->row_first, i) == cut) {
+            put_item(&l->shared, n, job->face + (size_t)i * 3 * PLANE,
+                     job->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS);
+            item[n++] = i;
+        }
+        if (n == 0 || (n < l->cpu->items_max && i < job->count))
+            continue;
+        r = ls_dnn_run(l->shared.generator, n, err);
+        if (r < 0)
+            return r;
+        for (int k = 0; k < n; k++)
+            get_item(&l->shared, k, job->out + (size_t)item[k] * 3 * PLANE);
+        n = 0;
+    }
+    return LS_OK;
+}
+
+static int cpu_generate_rows(void *lane, const struct ls_generate_job *job, struct ls_err *err)
+{
+    int r = LS_OK;
+
+    for (int cut = 0; cut < CUTS && r == LS_OK; cut++)
+        r = generate_cut(lane, cut, job, err);
+    return r;
 }
 
 static int cpu_generate(void *lane, float *out, const uint8_t *face, const float *mel, int count,
                         struct ls_err *err)
 {
-    struct lane *l = lane;
-
-    for (int first = 0; first < count; first += l->cpu->items_max) {
-        int n = count - first < l->cpu->items_max ? count - first : l->cpu->items_max;
-        int r;
-
-        for (int i = 0; i < n; i++)
-            put_item(&l->shared, i, face + (size_t)(first + i) * 3 * PLANE,
-                     mel + (size_t)(first + i) * LS_MEL_WINDOW * LS_MEL_BANDS);
-        r = ls_dnn_run(l->shared.generator, n, err);
-        if (r < 0)
-            return r;
-        for (int i = 0; i < n; i++)
-            get_item(&l->shared, i, out + (size_t)(first + i) * 3 * PLANE);
-    }
-    return LS_OK;
+    return cpu_generate_rows(
+        lane, &(struct ls_generate_job){.out = out, .face = face, .mel = mel, .count = count}, err);
 }
 
 static int cpu_mel(void *lane, float *out, const struct ls_mel_job *job, struct ls_err *err)
@@ -181,4 +232,5 @@ const struct ls_backend_ops ls_backend_cpu = {
     .generate = cpu_generate,
     .composite = cpu_composite,
     .holds_weights = true,
+    .generate_rows = cpu_generate_rows,
 };

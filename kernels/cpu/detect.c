@@ -69,9 +69,9 @@ static int entry_init(struct entry *e, const struct ls_model *model, const struc
     int r = ls_detect_plan(&e->net, model, box->net_width, box->net_height, err);
 
     if (r == LS_OK)
-        r = ls_dnn_new(&e->dnn, e->net, 1, err);
+        r = ls_dnn_new(&e->dnn, e->net, &(struct ls_dnn_params){.items_max = 1}, err);
     if (r == LS_OK)
-        r = ls_dnn_lane_new(&e->lane, e->dnn, err);
+        r = ls_dnn_lane_new(&e->lane, (const struct ls_dnn *[]){e->dnn}, 1, err);
     if (r == LS_OK)
         r = make_outputs(e, err);
     if (r < 0) {

@@ -19,10 +19,12 @@ struct conv {
     dnnl_primitive_t primitive; // NULL for other kinds of step
     dnnl_memory_desc_t source, target, scratch;
     dnnl_memory_t weight, bias;
+    bool borrowed; // both are another network's
 };
 
 struct ls_dnn {
     struct ls_plan *plan;
+    const struct ls_dnn *weights_of;
     dnnl_engine_t engine;
     struct conv *conv; // [plan->step_count]
     size_t scratch_size;
@@ -31,12 +33,19 @@ struct ls_dnn {
     int input_count, output_count;
 };
 
+struct memories {
+    dnnl_memory_t source, target, scratch;
+};
+
 struct ls_dnn_lane {
-    const struct ls_dnn *dnn;
+    const struct ls_dnn *dnn; // in use
+    struct memories *memory;  // its
     dnnl_stream_t stream;
     float *arena;
     void *scratch;
-    dnnl_memory_t (*memory)[3]; // [plan->step_count] source, target, scratch
+    int count;
+    const struct ls_dnn **all;
+    struct memories **all_memory; // [count][plan->step_count]
 };
 
 // oneDNN splits a primitive over OpenMP's threads, both when it is made and when it runs; lanes are
@@ -86,9 +95,9 @@ const char *ls_dnn_isa(void)
 static bool wants_winograd(const struct ls_conv_shape *s)
 {
     return !s->depthwise && s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 &&
-           s->stride[1] == 1 && s->pad_first[0] == 1 && s->pad_first[1] == 1 &&
+           s->stride[1] == 1 && s->pad_first[0] <= 1 && s->pad_first[1] == 1 &&
            s->pad_last[0] == 1 && s->pad_last[1] == 1 && s->c_in >= 16 && s->c_out >= 16 &&
-           s->h_out * s->w_out >= 36;
+           s->h_out * s->w_out >= 30;
 }
 
 static dnnl_status_t make_attr(dnnl_primitive_attr_t *attr, enum ls_net_act act)
@@ -170,6 +179,28 @@ static dnnl_status_t load(dnnl_memory_t *out, const struct ls_dnn *dnn, dnnl_str
     return r;
 }
 
+// Both plans have the same steps but for copies, so the step is found by its node and phase.
+static bool borrow_weights(struct ls_dnn *dnn, int idx, const dnnl_memory_desc_t *wanted)
+{
+    const struct ls_dnn *other = dnn->weights_of;
+    const struct ls_step *step = &dnn->plan->step[idx];
+
+    for (int i = 0; other && i < other->plan->step_count; i++) {
+        const dnnl_memory_desc_t *has;
+
+        if (!other->conv[i].primitive || other->plan->step[i].node != step->node ||
+            other->plan->step[i].part != step->part ||
+            dnnl_memory_get_memory_desc(other->conv[i].weight, &has) != dnnl_success ||
+            !dnnl_memory_desc_equal(has, wanted))
+            continue;
+        dnn->conv[idx].weight = other->conv[i].weight;
+        dnn->conv[idx].bias = other->conv[i].bias;
+        dnn->conv[idx].borrowed = true;
+        return true;
+    }
+    return false;
+}
+
 static int load_weights(struct ls_dnn *dnn, dnnl_stream_t stream, int idx,
                         const dnnl_memory_desc_t *wanted, struct ls_err *err)
 {
@@ -180,7 +211,11 @@ static int load_weights(struct ls_dnn *dnn, dnnl_stream_t stream, int idx,
     dnnl_dims_t group_dim = {s->c_out, 1, 1, s->kernel[0], s->kernel[1]};
     float *packed = NULL, *packed_bias = NULL;
     dnnl_status_t status;
-    int r = ls_plan_weights(&packed, &packed_bias, dnn->plan, step, err);
+    int r;
+
+    if (borrow_weights(dnn, idx, wanted))
+        return LS_OK;
+    r = ls_plan_weights(&packed, &packed_bias, dnn->plan, step, err);
 
     if (r)
         return r;
@@ -252,10 +287,13 @@ done:
 static int make_convs(struct ls_dnn *dnn, struct ls_err *err)
 {
     dnnl_stream_t stream = NULL;
-    dnnl_status_t status;
+    dnnl_status_t status = dnnl_success;
     int r = 0;
 
-    status = dnnl_engine_create(&dnn->engine, dnnl_cpu, 0);
+    if (dnn->weights_of)
+        dnn->engine = dnn->weights_of->engine; // memory and stream must be the same engine's
+    else
+        status = dnnl_engine_create(&dnn->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
         status = dnnl_stream_create(&stream, dnn->engine, dnnl_stream_default_flags);
     if (status != dnnl_success)
@@ -267,15 +305,21 @@ static int make_convs(struct ls_dnn *dnn, struct ls_err *err)
     return r;
 }
 
-int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net, int items_max, struct ls_err *err)
+int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net, const struct ls_dnn_params *params,
+               struct ls_err *err)
 {
+    struct ls_plan_params plan = {.block = has_avx512() ? 16 : 8,
+                                  .items_max = params->items_max,
+                                  .row_first = params->row_first,
+                                  .height_min = params->height_min};
     struct ls_dnn *dnn = calloc(1, sizeof *dnn);
     int r;
 
     if (!dnn)
         return ls_fail(err, LS_ENOMEM, "no memory for a network");
     use_one_thread();
-    r = ls_plan_new(&dnn->plan, net, has_avx512() ? 16 : 8, items_max, err);
+    dnn->weights_of = params->weights_of;
+    r = ls_plan_new(&dnn->plan, net, &plan, err);
     if (r)
         goto done;
     dnn->conv = calloc((size_t)dnn->plan->step_count, sizeof *dnn->conv);
@@ -309,10 +353,12 @@ void ls_dnn_free(struct ls_dnn **dnn)
         return;
     for (int i = 0; d->conv && i < d->plan->step_count; i++) {
         dnnl_primitive_destroy(d->conv[i].primitive);
+        if (d->conv[i].borrowed)
+            continue;
         dnnl_memory_destroy(d->conv[i].weight);
         dnnl_memory_destroy(d->conv[i].bias);
     }
-    if (d->engine)
+    if (d->engine && !d->weights_of)
         dnnl_engine_destroy(d->engine);
     ls_plan_free(&d->plan);
     free(d->conv);
@@ -321,60 +367,90 @@ void ls_dnn_free(struct ls_dnn **dnn)
     *dnn = NULL;
 }
 
-size_t ls_dnn_lane_size(const struct ls_dnn *dnn)
-{
-    return dnn->plan->arena_size * sizeof(float) + dnn->scratch_size;
-}
-
 bool ls_dnn_winograd(const struct ls_dnn *dnn)
 {
     return dnn->winograd;
 }
 
-static dnnl_status_t make_memories(struct ls_dnn_lane *lane)
+static dnnl_status_t make_memories(struct memories *m, const struct ls_dnn *dnn, void *scratch)
 {
-    const struct ls_dnn *dnn = lane->dnn;
-    dnnl_status_t r = dnnl_stream_create(&lane->stream, dnn->engine, dnnl_stream_default_flags);
+    dnnl_status_t r = dnnl_success;
 
     for (int i = 0; i < dnn->plan->step_count && r == dnnl_success; i++) {
         const struct conv *c = &dnn->conv[i];
 
         if (!c->primitive)
             continue;
-        r = dnnl_memory_create(&lane->memory[i][0], &c->source, dnn->engine, DNNL_MEMORY_NONE);
+        r = dnnl_memory_create(&m[i].source, &c->source, dnn->engine, DNNL_MEMORY_NONE);
         if (r == dnnl_success)
-            r = dnnl_memory_create(&lane->memory[i][1], &c->target, dnn->engine, DNNL_MEMORY_NONE);
+            r = dnnl_memory_create(&m[i].target, &c->target, dnn->engine, DNNL_MEMORY_NONE);
         if (r == dnnl_success)
-            r = dnnl_memory_create(&lane->memory[i][2], &c->scratch, dnn->engine, lane->scratch);
+            r = dnnl_memory_create(&m[i].scratch, &c->scratch, dnn->engine, scratch);
     }
     return r;
 }
 
-int ls_dnn_lane_new(struct ls_dnn_lane **out, const struct ls_dnn *dnn, struct ls_err *err)
+// The largest of the networks' needs.
+static int make_buffers(struct ls_dnn_lane *lane, struct ls_err *err)
+{
+    size_t arena_size = 64, scratch_size = 64;
+
+    for (int i = 0; i < lane->count; i++) {
+        size_t arena = lane->all[i]->plan->arena_size * sizeof(float);
+        size_t scratch = (lane->all[i]->scratch_size + 63) / 64 * 64;
+
+        arena_size = arena > arena_size ? arena : arena_size;
+        scratch_size = scratch > scratch_size ? scratch : scratch_size;
+    }
+    lane->arena = aligned_alloc(64, arena_size);
+    lane->scratch = aligned_alloc(64, scratch_size);
+    if (!lane->arena || !lane->scratch)
+        return ls_fail(err, LS_ENOMEM, "no memory for a lane of %zu bytes",
+                       arena_size + scratch_size);
+    return LS_OK;
+}
+
+static int lane_init(struct ls_dnn_lane *lane, const struct ls_dnn *const *dnn, int count,
+                     struct ls_err *err)
+{
+    dnnl_status_t status;
+    int r;
+
+    lane->all = calloc((size_t)count, sizeof *lane->all);
+    lane->all_memory = calloc((size_t)count, sizeof *lane->all_memory);
+    if (!lane->all || !lane->all_memory)
+        return ls_fail(err, LS_ENOMEM, "no memory for a lane");
+    for (; lane->count < count; lane->count++)
+        lane->all[lane->count] = dnn[lane->count];
+    r = make_buffers(lane, err);
+    if (r < 0)
+        return r;
+    status = dnnl_stream_create(&lane->stream, dnn[0]->engine, dnnl_stream_default_flags);
+    for (int i = 0; i < count && status == dnnl_success; i++) {
+        lane->all_memory[i] = calloc((size_t)dnn[i]->plan->step_count, sizeof *lane->all_memory[i]);
+        if (!lane->all_memory[i])
+            return ls_fail(err, LS_ENOMEM, "no memory for a lane");
+        status = make_memories(lane->all_memory[i], dnn[i], lane->scratch);
+    }
+    if (status != dnnl_success)
+        return fail(err, status, "lane");
+    ls_dnn_use(lane, 0);
+    return LS_OK;
+}
+
+int ls_dnn_lane_new(struct ls_dnn_lane **out, const struct ls_dnn *const *dnn, int count,
+                    struct ls_err *err)
 {
     struct ls_dnn_lane *lane = calloc(1, sizeof *lane);
-    dnnl_status_t status;
-    int r = 0;
+    int r;
 
     if (!lane)
         return ls_fail(err, LS_ENOMEM, "no memory for a lane");
-    lane->dnn = dnn;
-    lane->memory = calloc((size_t)dnn->plan->step_count, sizeof *lane->memory);
-    lane->arena = aligned_alloc(64, dnn->plan->arena_size * sizeof(float) + 64);
-    lane->scratch = aligned_alloc(64, (dnn->scratch_size + 127) / 64 * 64);
-    if (!lane->memory || !lane->arena || !lane->scratch) {
-        r = ls_fail(err, LS_ENOMEM, "no memory for a lane of %zu bytes", ls_dnn_lane_size(dnn));
-        goto done;
-    }
-    status = make_memories(lane);
-    if (status != dnnl_success) {
-        r = fail(err, status, "lane");
-        goto done;
-    }
-    *out = lane;
-    lane = NULL;
-done:
-    ls_dnn_lane_free(&lane);
+    r = lane_init(lane, dnn, count, err);
+    if (r < 0)
+        ls_dnn_lane_free(&lane);
+    else
+        *out = lane;
     return r;
 }
 
@@ -384,16 +460,30 @@ void ls_dnn_lane_free(struct ls_dnn_lane **lane)
 
     if (!l)
         return;
-    for (int i = 0; l->memory && i < l->dnn->plan->step_count; i++)
-        for (int k = 0; k < 3; k++)
-            dnnl_memory_destroy(l->memory[i][k]);
+    for (int i = 0; i < l->count; i++) {
+        struct memories *m = l->all_memory[i];
+
+        for (int k = 0; m && k < l->all[i]->plan->step_count; k++) {
+            dnnl_memory_destroy(m[k].source);
+            dnnl_memory_destroy(m[k].target);
+            dnnl_memory_destroy(m[k].scratch);
+        }
+        free(m);
+    }
     if (l->stream)
         dnnl_stream_destroy(l->stream);
-    free(l->memory);
+    free(l->all_memory);
+    free(l->all);
     free(l->arena);
     free(l->scratch);
     free(l);
     *lane = NULL;
+}
+
+void ls_dnn_use(struct ls_dnn_lane *lane, int idx)
+{
+    lane->dnn = lane->all[idx];
+    lane->memory = lane->all_memory[idx];
 }
 
 float *ls_dnn_input(struct ls_dnn_lane *lane, int input_idx, int item)
@@ -409,11 +499,11 @@ static dnnl_status_t run_conv(struct ls_dnn_lane *lane, int idx, int item)
     const struct ls_step *step = &plan->step[idx];
     const struct ls_place *from = &plan->place[plan->net->node[step->node].layer->from[0]];
     const struct conv *conv = &lane->dnn->conv[idx];
-    dnnl_memory_t *m = lane->memory[idx];
+    const struct memories *m = &lane->memory[idx];
     float *target = lane->arena;
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, m[0]},
-                              {DNNL_ARG_DST, m[1]},
-                              {DNNL_ARG_SCRATCHPAD, m[2]},
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, m->source},
+                              {DNNL_ARG_DST, m->target},
+                              {DNNL_ARG_SCRATCHPAD, m->scratch},
                               {DNNL_ARG_WEIGHTS, conv->weight},
                               {DNNL_ARG_BIAS, conv->bias}};
     dnnl_status_t r;
@@ -423,10 +513,10 @@ static dnnl_status_t run_conv(struct ls_dnn_lane *lane, int idx, int item)
     else
         target += ls_plan_at(plan, plan->place[step->target].buffer, item) +
                   plan->place[step->target].offset;
-    r = dnnl_memory_set_data_handle(m[0], lane->arena + ls_plan_at(plan, from->buffer, item) +
-                                              from->offset);
+    r = dnnl_memory_set_data_handle(m->source, lane->arena + ls_plan_at(plan, from->buffer, item) +
+                                                   from->offset);
     if (r == dnnl_success)
-        r = dnnl_memory_set_data_handle(m[1], target);
+        r = dnnl_memory_set_data_handle(m->target, target);
     if (r == dnnl_success)
         r = dnnl_primitive_execute(conv->primitive, lane->stream, 5, args);
     return r;
@@ -453,7 +543,10 @@ int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err)
     return 0;
 }
 
-void ls_dnn_output(float *out, const struct ls_dnn_lane *lane, int output_idx, int item)
+int ls_dnn_output(float *out, const struct ls_dnn_lane *lane, int output_idx, int item)
 {
-    ls_loop_unblock(out, lane->dnn->plan, lane->dnn->output[output_idx], lane->arena, item);
+    const struct ls_dnn *dnn = lane->dnn;
+
+    ls_loop_unblock(out, dnn->plan, dnn->output[output_idx], lane->arena, item);
+    return dnn->plan->place[dnn->output[output_idx]].row_first;
 }

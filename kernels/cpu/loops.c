@@ -34,15 +34,16 @@ static void weave(const struct ls_plan *plan, const struct ls_step *step, float 
     const struct ls_place *p = &plan->place[step->node];
     float *out = place_at(plan, step->node, base, item);
     int block = plan->block, sy = l->stride[0], sx = l->stride[1];
+    int skipped = p->row_first - plan->place[l->from[0]].row_first * sy, height = p->h + skipped;
 
     for (int cb = 0; cb < p->c / block; cb++)
-        for (int y = 0; y < p->h; y++)
+        for (int y = skipped; y < height; y++)
             for (int px = 0; px < sx; px++) {
                 int buffer = step->part + y % sy * sx + px;
-                int h = (p->h - y % sy + sy - 1) / sy, w = (p->w - px + sx - 1) / sx;
+                int h = (height - y % sy + sy - 1) / sy, w = (p->w - px + sx - 1) / sx;
                 const float *from =
                     base + ls_plan_at(plan, buffer, item) + ((size_t)cb * h + y / sy) * w * block;
-                float *to = out + (((size_t)cb * p->h + y) * p->w + px) * block;
+                float *to = out + (((size_t)cb * p->h + y - skipped) * p->w + px) * block;
 
                 for (int x = 0; x < w; x++)
                     copy_pixel(to + (size_t)x * sx * block, from + (size_t)x * block, block);
@@ -120,15 +121,20 @@ static void add(const struct ls_plan *plan, const struct ls_step *step, float *b
         out[i] = activate(in[i], l->act);
 }
 
+// The source may hold more rows than the concatenation, never fewer.
 static void copy(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
-    const struct ls_place *from = &plan->place[l->from[step->part]];
-    size_t plane = (size_t)from->h * from->w;
-    size_t offset = step->part ? (size_t)plan->place[l->from[0]].c * plane : 0;
+    const struct ls_place *p = &plan->place[step->node], *from = &plan->place[l->from[step->part]];
+    size_t row = (size_t)p->w * plan->block, plane = p->h * row;
+    const float *in = place_at(plan, l->from[step->part], base, item);
+    float *to = place_at(plan, step->node, base, item);
 
-    memcpy(place_at(plan, step->node, base, item) + offset,
-           place_at(plan, l->from[step->part], base, item), plane * from->c * sizeof(float));
+    if (step->part)
+        to += plan->place[l->from[0]].c / plan->block * plane;
+    in += (p->row_first - from->row_first) * row;
+    for (int cb = 0; cb < from->c / plan->block; cb++)
+        memcpy(to + cb * plane, in + cb * from->h * row, plane * sizeof *to);
 }
 
 void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)

@@ -10,7 +10,7 @@
 // Runs a step of any kind but CONV. base is the arena; item says which of the buffers' parts.
 void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, float *base, int item);
 
-// out [c][h][w] of the node's logical channels.
+// out [c][h][w] of the node's logical channels and stored rows.
 void ls_loop_unblock(float *out, const struct ls_plan *plan, int node, const float *base, int item);
 
 #endif

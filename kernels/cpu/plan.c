@@ -33,7 +33,7 @@ static int place_shape(struct ls_plan *plan, int idx, struct ls_err *err)
     const struct ls_place *b = layer->from[1] < 0 || !a ? NULL : &plan->place[layer->from[1]];
     int a_count = a ? plan->net->node[layer->from[0]].c_out : 0;
 
-    p->h = node->h_out;
+    p->h = node->h_out - p->row_first;
     p->w = node->w_out;
     p->channel = malloc(sizeof *p->channel * (size_t)node->c_out);
     if (!p->channel)
@@ -97,8 +97,8 @@ static void place_buffers(struct ls_plan *plan)
         for (int k = 0; k < 2; k++) {
             struct ls_place *source = &plan->place[layer->from[k]];
 
-            if (source->buffer >= 0)
-                continue; // already part of another one: copied
+            if (source->buffer >= 0 || source->h != p->h)
+                continue; // part of another one, or of more rows: copied
             source->buffer = p->buffer;
             source->offset = p->offset + (k ? (size_t)plan->place[layer->from[0]].c * plane : 0);
         }
@@ -123,7 +123,7 @@ static struct ls_conv_shape conv_shape(const struct ls_plan *plan, int idx)
                               .h_in = from->h,
                               .w_in = from->w,
                               .c_out = plan->place[idx].c,
-                              .h_out = node->h_out,
+                              .h_out = plan->place[idx].h,
                               .w_out = node->w_out,
                               .depthwise = layer->op == LS_NET_DWCONV};
 
@@ -133,6 +133,8 @@ static struct ls_conv_shape conv_shape(const struct ls_plan *plan, int idx)
         s.pad_first[d] = layer->pad[d];
         s.pad_last[d] = layer->pad[d] + layer->pad_end_extra;
     }
+    if (layer->op != LS_NET_TCONV) // what is stored above the first row needs no padding
+        s.pad_first[0] += from->row_first - plan->place[idx].row_first;
     return s;
 }
 
@@ -167,6 +169,8 @@ static int transposed_steps(struct ls_plan *plan, int idx, struct ls_err *err)
     int phase_count = layer->stride[0] * layer->stride[1], first = plan->buffer_count;
     struct ls_step *step;
 
+    whole.h_out =
+        plan->net->node[idx].h_out - plan->place[layer->from[0]].row_first * layer->stride[0];
     if (is_product(&whole)) {
         step = add_step(plan, LS_STEP_CONV, idx);
         step->target = idx;
@@ -245,6 +249,77 @@ static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
     return 0;
 }
 
+// True if the upper rows can be left out here: a row of the result then reads no row of the source
+// above a known one. For transposed convolutions it says that no phase begins with padding.
+static bool can_cut(const struct ls_net_node *node, int height_min)
+{
+    const struct ls_net_layer *l = node->layer;
+
+    if (node->h_out < height_min)
+        return false;
+    if (l->op == LS_NET_CONV || l->op == LS_NET_DWCONV)
+        return l->stride[0] == 1;
+    if (l->op == LS_NET_TCONV)
+        return l->kernel[0] - l->stride[0] == l->pad[0];
+    return l->op == LS_NET_CONCAT;
+}
+
+// Which rows of its sources a row of the table needs for its own from `row` on.
+static int rows_needed(const struct ls_net_node *node, int row, int height_min)
+{
+    const struct ls_net_layer *l = node->layer;
+
+    if (!can_cut(node, height_min))
+        return 0;
+    if (l->op == LS_NET_TCONV)
+        return row / l->stride[0];
+    if (l->op != LS_NET_CONCAT)
+        row -= l->pad[0];
+    return row > 0 ? row : 0;
+}
+
+// The first row that the sources' stored rows suffice for, without padding in place of rows that
+// exist; at most the one needed, as sources hold what is needed.
+static int first_row(const struct ls_plan *plan, int idx, int needed, int height_min)
+{
+    const struct ls_net_layer *l = plan->net->node[idx].layer;
+    int first = l->op == LS_NET_INPUT ? 0 : plan->place[l->from[0]].row_first;
+
+    if (!can_cut(&plan->net->node[idx], height_min))
+        return 0;
+    if (l->op == LS_NET_TCONV) // phases are made for all stored rows, weaving takes what is needed
+        return l->stride[0] > 1 ? needed : first;
+    if (l->op == LS_NET_CONCAT) {
+        int other = plan->place[l->from[1]].row_first;
+
+        return first > other ? first : other;
+    }
+    return needed < first + l->pad[0] ? needed : first + l->pad[0];
+}
+
+static int find_rows(struct ls_plan *plan, const struct ls_plan_params *params, struct ls_err *err)
+{
+    const struct ls_net *net = plan->net;
+    int *needed = malloc(sizeof *needed * (size_t)net->node_count);
+
+    if (!needed)
+        return ls_fail(err, LS_ENOMEM, "no memory for a network's plan");
+    for (int i = 0; i < net->node_count; i++)
+        needed[i] = net->node[i].layer->output ? params->row_first : net->node[i].h_out - 1;
+    for (int i = net->node_count - 1; i >= 0; i--)
+        for (int k = 0; k < 2; k++) {
+            int from = net->node[i].layer->from[k];
+            int row = rows_needed(&net->node[i], needed[i], params->height_min);
+
+            if (from >= 0 && row < needed[from])
+                needed[from] = row;
+        }
+    for (int i = 0; i < net->node_count; i++)
+        plan->place[i].row_first = first_row(plan, i, needed[i], params->height_min);
+    free(needed);
+    return LS_OK;
+}
+
 static int count_steps_max(const struct ls_net *net)
 {
     int count = 0;
@@ -257,7 +332,7 @@ static int count_steps_max(const struct ls_net *net)
     return count;
 }
 
-int ls_plan_new(struct ls_plan **out, const struct ls_net *net, int block, int items_max,
+int ls_plan_new(struct ls_plan **out, const struct ls_net *net, const struct ls_plan_params *params,
                 struct ls_err *err)
 {
     struct ls_plan *plan = calloc(1, sizeof *plan);
@@ -266,8 +341,8 @@ int ls_plan_new(struct ls_plan **out, const struct ls_net *net, int block, int i
     if (!plan)
         return ls_fail(err, LS_ENOMEM, "no memory for a network's plan");
     plan->net = net;
-    plan->block = block;
-    plan->items_max = items_max;
+    plan->block = params->block;
+    plan->items_max = params->items_max;
     plan->place = calloc((size_t)net->node_count, sizeof *plan->place);
     plan->step = calloc((size_t)steps_max, sizeof *plan->step);
     plan->segment = calloc((size_t)steps_max, sizeof *plan->segment);
@@ -276,6 +351,8 @@ int ls_plan_new(struct ls_plan **out, const struct ls_net *net, int block, int i
         r = ls_fail(err, LS_ENOMEM, "no memory for a network's plan");
         goto done;
     }
+    if (params->row_first > 0)
+        r = find_rows(plan, params, err);
     for (int i = 0; i < net->node_count && !r; i++) {
         plan->place[i].buffer = -1;
         r = place_shape(plan, i, err);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Turns a planned network into a list of steps and a map of memory, without computing anything:
 // where each result lies, which steps run item by item, which buffers share memory. dnn.c turns the
-// steps into oneDNN primitives and runs them. Results lie in channel blocks,
-// [channels/block][h][w][block], one item after the other. So a concatenation is two neighbouring
-// ranges: producers write into it, nothing is copied; and every primitive works on one item, so
-// that no result can depend on the batch. Read only once made: any thread.
+// steps into oneDNN primitives and runs them. Read only once made: any thread.
+//
+// Results lie in channel blocks, [channels/block][h][w][block], one item after the other. So a
+// concatenation is two neighbouring ranges: producers write into it, nothing is copied; and every
+// primitive works on one item, so that no result can depend on the batch.
+//
+// If only the lower rows of the outputs are wanted, each result is cut to the rows that they need
+// and stored as if it began there; the numbers are those of the whole but for rounding.
 #ifndef LS_CPU_PLAN_H
 #define LS_CPU_PLAN_H
 
@@ -27,6 +31,7 @@ enum ls_step_kind {
 struct ls_place {
     int buffer;    // which of the plan's buffers
     size_t offset; // floats from the start of the item's part of the buffer
+    int row_first; // stored are the result's rows from here on
     int c, h, w;   // c: channels stored, a multiple of the block unless plain
     bool plain;    // an input of the network: [c][h][w], unpadded
     int *channel;  // [node's c_out] where each logical channel is stored
@@ -76,9 +81,15 @@ struct ls_plan {
     size_t arena_size; // floats
 };
 
-// block: 8 or 16, what the processor's kernels want.
-LS_MUST int ls_plan_new(struct ls_plan **out, const struct ls_net *net, int block, int items_max,
-                        struct ls_err *err);
+struct ls_plan_params {
+    int block;      // 8 or 16, what the processor's kernels want
+    int items_max;  // 1 or more
+    int row_first;  // the outputs' rows above need not be made; 0: all are
+    int height_min; // results of fewer rows are made whole nevertheless
+};
+
+LS_MUST int ls_plan_new(struct ls_plan **out, const struct ls_net *net,
+                        const struct ls_plan_params *params, struct ls_err *err);
 void ls_plan_free(struct ls_plan **plan);
 
 // Where item's part of a buffer begins.

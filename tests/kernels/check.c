@@ -381,6 +381,28 @@ static void check_batches(const struct pair *p, const char *row, const uint8_t *
     free(out);
 }
 
+// With rows left out the others stay what they were, in a batch of all kinds as alone.
+static void check_rows(const struct pair *p, const char *row, const uint8_t *face, const float *mel,
+                       const float *want)
+{
+    static const uint8_t row_first[BATCH] = {40, 0, 52, 95, 41, 52, 39, 40, 70};
+    static float got[BATCH * FACE_BYTES], alone[FACE_BYTES];
+
+    CHECK(ls_generate_rows(p->lane[1], &(struct ls_generate_job){got, face, mel, row_first, BATCH},
+                           NULL) == 0,
+          row);
+    for (int i = 0; i < BATCH; i++) {
+        size_t first = row_first[i] * 96 * 3, at = (size_t)i * FACE_BYTES;
+        struct ls_generate_job job = {alone, face + at, mel + i * WINDOW, row_first + i, 1};
+
+        CHECK(differ_float(row, got + at + first, want + at + first, FACE_BYTES - first, 1e-4) <=
+                  1e-4,
+              row);
+        CHECK(ls_generate_rows(p->lane[1], &job, NULL) == 0, row);
+        CHECK(!memcmp(alone, got + at, sizeof alone), row);
+    }
+}
+
 // The model's own copy of the weights is not needed any more.
 static void check_trim(const struct pair *p, const char *row, const uint8_t *face, const float *mel,
                        const float *want)
@@ -413,6 +435,7 @@ static void check_generate(const struct pair *p, const char *row, int compared, 
     CHECK(differ_float(row, got, want, (size_t)compared * FACE_BYTES, most) <= most, row);
     check_batches(p, row, face, mel, got);
     check_threads(p, row, face, mel, got);
+    check_rows(p, row, face, mel, got);
     check_trim(p, row, face, mel, got);
     free(face);
     free(mel);

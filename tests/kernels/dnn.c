@@ -194,6 +194,60 @@ static void compare(const struct net_case *c, const struct buffers *b)
     }
 }
 
+// The same rows come out when those above are not made.
+static void check_rows(const struct net_case *c, const struct ls_net *net,
+                       const struct ls_dnn *whole, const struct buffers *b, int row_first)
+{
+    struct ls_dnn_params params = {.items_max = 1, .row_first = row_first, .weights_of = whole};
+    struct ls_dnn *dnn = NULL;
+    struct ls_dnn_lane *lane = NULL;
+    struct ls_err err = {0};
+    int idx = 0;
+    char row[80];
+
+    snprintf(row, sizeof row, "%s, from row %d", c->name, row_first);
+    if (!CHECK(ls_dnn_new(&dnn, net, &params, &err) == 0 &&
+                   ls_dnn_lane_new(&lane, (const struct ls_dnn *[]){whole, dnn}, 2, &err) == 0,
+               row))
+        printf("%s\n", err.text);
+    else {
+        ls_dnn_use(lane, 1);
+        for (int i = 0; i < b->input_count; i++)
+            memcpy(ls_dnn_input(lane, i, 0), b->input[i], b->input_size[i] * sizeof(float));
+        CHECK(ls_dnn_run(lane, 1, &err) == 0, row);
+    }
+    for (int i = 0; i < net->node_count && lane; i++) {
+        const struct ls_net_node *n = &net->node[i];
+        int first;
+
+        if (!n->layer->output)
+            continue;
+        first = ls_dnn_output(b->got[1][idx], lane, idx, 0);
+        CHECK(first <= row_first, row);
+        for (int k = 0; k < n->c_out; k++) {
+            size_t size = (size_t)(n->h_out - first) * (size_t)n->w_out;
+            const float *want = b->got[0][idx] + ((size_t)k * n->h_out + first) * n->w_out;
+
+            CHECK(differ_float(row, b->got[1][idx] + k * size, want, size, 1e-4) <= 1e-4, row);
+        }
+        idx++;
+    }
+    ls_dnn_lane_free(&lane);
+    ls_dnn_free(&dnn);
+}
+
+static void check_cuts(const struct net_case *c, const struct ls_net *net,
+                       const struct ls_dnn *whole, const struct buffers *b)
+{
+    int height = 1 << 20;
+
+    for (int i = 0; i < net->node_count; i++)
+        if (net->node[i].layer->output && net->node[i].h_out < height)
+            height = net->node[i].h_out;
+    for (int row = 1; row < height; row += row < 12 ? 1 : 7)
+        check_rows(c, net, whole, b, row);
+}
+
 static void check_case(const struct net_case *c)
 {
     struct ls_weights *w = NULL;
@@ -210,9 +264,9 @@ static void check_case(const struct net_case *c)
     if (r == 0)
         r = ls_net_plan(&net, c->spec, w, &c->params, &err);
     if (r == 0)
-        r = ls_dnn_new(&dnn, net, ITEMS, &err);
+        r = ls_dnn_new(&dnn, net, &(struct ls_dnn_params){.items_max = ITEMS}, &err);
     if (r == 0)
-        r = ls_dnn_lane_new(&lane, dnn, &err);
+        r = ls_dnn_lane_new(&lane, (const struct ls_dnn *[]){dnn}, 1, &err);
     if (r == 0) {
         buffers_init(&b, net);
         r = ls_ref_net_run(net, (const float *const *)b.input, b.want, ITEMS, &err);
@@ -220,6 +274,7 @@ static void check_case(const struct net_case *c)
         for (int i = 0; i < ITEMS; i++)
             run(lane, &b, i, 1, 1, c->name);
         compare(c, &b);
+        check_cuts(c, net, dnn, &b);
     }
     if (!CHECK(r == 0, c->name))
         printf("%s: %s\n", c->name, err.text);
