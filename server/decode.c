@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's side of one input: feeds the spool, passes the process's checked records on as callbacks,
-// and finds out why it stopped. Loop thread. No callback is made from inside a call of the session: what
-// a call finds out is told by the `kick` timer on the next turn of the loop. A callback may close the
-// decoder; every loop below looks for that after each one.
+// The server's side of one input: feeds the spool, passes the process's checked records on as
+// callbacks, and finds out why it stopped. Loop thread. No callback is made from inside a call of
+// the session: what a call finds out is told by the `kick` timer on the next turn of the loop. A
+// callback may close the decoder; every loop below looks for that after each one.
 #include "decode_impl.h"
 
 #include <errno.h>
@@ -16,43 +16,9 @@
 #include <unistd.h>
 
 enum {
-    READ_BYTES = 2 * (LS_WIRE_BYTES_MAX + (int)sizeof(struct ls_wire_head)),
     SCRATCH_BYTES_MAX = 256 << 20, // of a backward pass; 182 frames of 1280x720
     SPOOL_SLACK = 16 << 20,        // blocks of the file system, holes not punched yet
 };
-
-struct ls_decode {
-    struct ls_decode_pool *pool;
-    const struct ls_options *opt;
-    struct ls_decode_proc *proc;
-    struct ls_decode_params params;
-    struct ls_decode_events events;
-    void *user;
-    struct ls_spool spool;
-    struct ls_decode_check check;
-    struct ls_decode_video video;
-    struct ls_decode_audio audio;
-    struct ls_wire_ring ring;
-    uint8_t *map;
-    size_t map_size;
-    int ring_fd;
-    int64_t read; // the reader's place
-    bool reader_waits, input_ended, end_told, was_hungry;
-    bool paused, closed, over; // over: no more passes will come
-    bool eof;                  // of the events
-    int64_t heard_ms, told_written;
-    uv_timer_t kick, watch;
-    int timers;
-    struct ls_err failure;
-    bool failure_told;
-    size_t got; // bytes in the buffer
-    uint8_t buffer[READ_BYTES];
-};
-
-static const char *side(const struct ls_decode *d)
-{
-    return d->params.video ? "video" : "audio";
-}
 
 static void free_decode(struct ls_decode *d)
 {
@@ -93,20 +59,21 @@ static void kick(struct ls_decode *d)
     uv_timer_start(&d->kick, on_kick, 0, 0);
 }
 
-// The first failure counts; it is told on the next turn. A text that names no field gets the input's.
+// The first failure counts; it is told on the next turn. A text that names no field gets the
+// input's.
 static void fail(struct ls_decode *d, const struct ls_err *err)
 {
     if (d->failure.code || d->closed)
         return;
     d->failure = *err;
     if (!d->failure.field[0])
-        snprintf(d->failure.field, sizeof d->failure.field, "config.%s", side(d));
+        snprintf(d->failure.field, sizeof d->failure.field, "config.%s", ls_decode_side(d));
     uv_read_stop((uv_stream_t *)&d->proc->events);
     ls_decode_proc_kill(d->proc);
     kick(d);
 }
 
-// --- orders ----------------------------------------------------------------------------------------
+// --- orders ---
 struct order_out {
     uv_write_t req;
     struct ls_wire_head head;
@@ -119,7 +86,7 @@ static void on_order_sent(uv_write_t *req, int status)
     free(req->data);
 }
 
-static void order(struct ls_decode *d, int type, const void *payload, size_t size)
+void ls_decode_order(struct ls_decode *d, int type, const void *payload, size_t size)
 {
     struct order_out *o = malloc(sizeof *o + size);
     struct ls_err err = {0};
@@ -140,7 +107,8 @@ static void order(struct ls_decode *d, int type, const void *payload, size_t siz
 
 static void tell_available(struct ls_decode *d)
 {
-    struct ls_wire_available a = {d->spool.written, d->input_ended && d->spool.written == d->spool.fed};
+    struct ls_wire_available a = {d->spool.written,
+                                  d->input_ended && d->spool.written == d->spool.fed};
 
     if (d->closed || d->failure.code || d->over)
         return;
@@ -148,7 +116,7 @@ static void tell_available(struct ls_decode *d)
         return;
     d->told_written = a.bytes;
     d->end_told = a.ended;
-    order(d, LS_WIRE_AVAILABLE, &a, sizeof a);
+    ls_decode_order(d, LS_WIRE_AVAILABLE, &a, sizeof a);
 }
 
 static void on_spooled(void *user)
@@ -161,245 +129,12 @@ static void on_spooled(void *user)
         return;
     }
     if (d->spool.error) {
-        ls_fail(&err, LS_EIO, "spool file of the %s input in %s: %s", side(d), d->opt->spool_dir,
-                strerror(d->spool.error));
+        ls_fail(&err, LS_EIO, "spool file of the %s input in %s: %s", ls_decode_side(d),
+                d->opt->spool_dir, strerror(d->spool.error));
         fail(d, &err);
         return;
     }
     tell_available(d);
-}
-
-// --- events ----------------------------------------------------------------------------------------
-static int64_t align(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
-static void lay_out(struct ls_wire_ring *ring, const struct ls_decode_video *v, enum ls_pixel work,
-                    int slots)
-{
-    int64_t at = 0;
-    int i;
-
-    memset(ring, 0, sizeof *ring);
-    for (i = 0; i < (work == LS_PIX_RGB24 ? 1 : 3); i++) {
-        int64_t width = i ? (v->width_px + 1) / 2 : v->width_px;
-        int64_t height = i ? (v->height_px + 1) / 2 : v->height_px;
-
-        ring->offset[i] = at;
-        ring->stride[i] = (int32_t)align(work == LS_PIX_RGB24 ? 3 * width : width, 64);
-        at += ring->stride[i] * height;
-    }
-    ring->slot_bytes = align(at + 64, 4096); // 64 bytes of slack: vector code may read past a row
-    ring->slots = slots;
-}
-
-// The size is sealed: a process that shrank it would make the server's own reads fault.
-static int make_ring(struct ls_decode *d, struct ls_err *err)
-{
-    lay_out(&d->ring, &d->video, d->params.work, d->params.slots);
-    d->map_size = (size_t)(d->ring.slot_bytes * d->ring.slots);
-    if (ftruncate(d->ring_fd, (off_t)d->map_size) < 0 ||
-        fcntl(d->ring_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        return ls_fail(err, LS_EIO, "%zu bytes for frames: %s", d->map_size, strerror(errno));
-    d->map = mmap(NULL, d->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, d->ring_fd, 0);
-    if (d->map == MAP_FAILED) {
-        d->map = NULL;
-        return ls_fail(err, LS_ENOMEM, "%zu bytes for frames: %s", d->map_size, strerror(errno));
-    }
-    d->check.has_ring = true;
-    d->check.slots = d->ring.slots;
-    return 0;
-}
-
-static int on_video(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    int r;
-
-    if (!d->params.video || d->check.has_info)
-        return ls_fail(err, LS_EDECODER, "the decode process told of a video out of order");
-    memcpy(&d->video, payload, sizeof d->video);
-    r = ls_check_video(&d->video, err);
-    if (r == 0)
-        r = ls_check_limits(&d->video, d->opt, err);
-    if (r == 0)
-        r = make_ring(d, err);
-    if (r < 0)
-        return r;
-    d->check.has_info = true;
-    order(d, LS_WIRE_RING, &d->ring, sizeof d->ring);
-    d->events.on_video(d->user, &d->video);
-    return 0;
-}
-
-static int on_audio(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    struct ls_decode_audio a;
-    int r;
-
-    memcpy(&a, payload, sizeof a);
-    r = ls_check_audio(&a, err);
-    if (r < 0)
-        return r;
-    if (d->params.video)
-        return ls_fail(err, LS_EDECODER, "the decode process told of sound out of order");
-    if (d->check.has_info) { // a later pass begins
-        if (memcmp(&a, &d->audio, sizeof a) != 0)
-            return ls_fail(err, LS_EDECODER, "the decode process changed the sound's format");
-        return 0;
-    }
-    d->audio = a;
-    d->check.has_info = true;
-    d->check.channels = a.channels;
-    d->events.on_audio(d->user, &a);
-    return 0;
-}
-
-static int on_frame(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    struct ls_decode_frame out = {0};
-    struct ls_wire_frame f;
-    int i, r;
-
-    memcpy(&f, payload, sizeof f);
-    r = ls_check_frame(&d->check, &f, err);
-    if (r < 0)
-        return r;
-    out.slot = (int)f.slot;
-    out.idx = f.idx;
-    out.pts = f.pts;
-    out.duration = f.duration;
-    out.key = f.pts == 0;
-    for (i = 0; i < 3 && d->ring.stride[i]; i++) {
-        out.frame.plane[i] = d->map + f.slot * d->ring.slot_bytes + d->ring.offset[i];
-        out.frame.stride[i] = d->ring.stride[i];
-    }
-    out.frame.width_px = d->video.width_px;
-    out.frame.height_px = d->video.height_px;
-    out.frame.format = d->params.work;
-    out.frame.matrix = d->video.matrix;
-    out.frame.full_range = d->video.full_range;
-    d->events.on_frame(d->user, &out);
-    return 0;
-}
-
-static int on_sound(struct ls_decode *d, const uint8_t *payload, size_t size, struct ls_err *err)
-{
-    static _Alignas(16) float samples[LS_WIRE_BYTES_MAX / sizeof(float)]; // one loop thread
-    struct ls_wire_sound s;
-    int r = ls_check_sound(&d->check, payload, size, err);
-
-    if (r < 0)
-        return r;
-    if (d->check.mono_count > d->opt->audio_seconds_max * 16000)
-        return ls_fail_field(err, LS_ELIMIT, "config.audio",
-                             "the voice is longer than %lld s, the limit (--audio-seconds-max)",
-                             (long long)d->opt->audio_seconds_max);
-    if (d->check.voice_count > (d->opt->audio_seconds_max + 1) * d->audio.sample_rate_hz)
-        return ls_fail(err, LS_EDECODER, "the decode process sent two voices of different length");
-    memcpy(&s, payload, sizeof s);
-    memcpy(samples, payload + sizeof s, size - sizeof s);
-    d->events.on_sound(d->user, samples, (int)s.mono_count, samples + s.mono_count, (int)s.voice_count);
-    return 0;
-}
-
-static int on_progress(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    struct ls_wire_progress p;
-
-    memcpy(&p, payload, sizeof p);
-    if (p.read < 0 || p.needed < 0 || p.needed > d->spool.written || p.needed > p.read)
-        return ls_fail(err, LS_EDECODER, "the decode process broke its protocol: place in the input");
-    if (p.read > d->read)
-        d->read = p.read;
-    d->reader_waits = p.waiting != 0;
-    if (!d->params.keep)
-        ls_spool_punch(&d->spool, ls_decode_pool_loop(d->pool), p.needed);
-    if (!d->was_hungry && ls_decode_hungry(d)) {
-        d->was_hungry = true;
-        d->events.on_hungry(d->user);
-    }
-    return 0;
-}
-
-static int on_end(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    struct ls_decode_end e;
-    int r;
-
-    memcpy(&e, payload, sizeof e);
-    r = ls_check_end(&d->check, &e, d->params.video, err);
-    if (r < 0)
-        return r;
-    d->over = !d->params.keep;
-    d->events.on_end(d->user, &e);
-    if (!d->closed && d->over && !d->was_hungry && !d->input_ended) {
-        d->was_hungry = true; // what may still come is taken and thrown away
-        d->events.on_hungry(d->user);
-    }
-    return 0;
-}
-
-static int on_error_record(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    struct ls_wire_error e;
-
-    memcpy(&e, payload, sizeof e);
-    ls_printable(e.text, sizeof e.text);
-    if (e.code != LS_EMEDIA && e.code != LS_ECODEC && e.code != LS_ELIMIT && e.code != LS_ENOMEM &&
-        e.code != LS_EIO)
-        return ls_fail(err, LS_EDECODER, "the decode process ended with %s", e.text);
-    return ls_fail(err, (int)e.code, "the %s input: %s", side(d), e.text);
-}
-
-static int on_warning(struct ls_decode *d, const uint8_t *payload, struct ls_err *err)
-{
-    struct ls_decode_warning warning;
-    int r;
-
-    memcpy(&warning, payload, sizeof warning);
-    r = ls_check_warning(&warning, err);
-    if (r == 0)
-        d->events.on_warning(d->user, &warning);
-    return r;
-}
-
-static int record(struct ls_decode *d, const struct ls_wire_head *head, const uint8_t *payload,
-                  struct ls_err *err)
-{
-    static const size_t sizes[] = {
-        [LS_WIRE_VIDEO] = sizeof(struct ls_decode_video),
-        [LS_WIRE_AUDIO] = sizeof(struct ls_decode_audio),
-        [LS_WIRE_FRAME] = sizeof(struct ls_wire_frame),
-        [LS_WIRE_PROGRESS] = sizeof(struct ls_wire_progress),
-        [LS_WIRE_WARNING] = sizeof(struct ls_decode_warning),
-        [LS_WIRE_END] = sizeof(struct ls_decode_end),
-        [LS_WIRE_ERROR] = sizeof(struct ls_wire_error),
-    };
-
-    if (head->type != LS_WIRE_SOUND &&
-        (head->type >= sizeof sizes / sizeof *sizes || sizes[head->type] == 0 ||
-         sizes[head->type] != head->size))
-        return ls_fail(err, LS_EDECODER, "the decode process sent record %u of %u bytes", head->type,
-                       head->size);
-    switch (head->type) {
-    case LS_WIRE_VIDEO:
-        return on_video(d, payload, err);
-    case LS_WIRE_AUDIO:
-        return on_audio(d, payload, err);
-    case LS_WIRE_FRAME:
-        return on_frame(d, payload, err);
-    case LS_WIRE_SOUND:
-        return on_sound(d, payload, head->size, err);
-    case LS_WIRE_PROGRESS:
-        return on_progress(d, payload, err);
-    case LS_WIRE_WARNING:
-        return on_warning(d, payload, err);
-    case LS_WIRE_END:
-        return on_end(d, payload, err);
-    default:
-        return on_error_record(d, payload, err);
-    }
 }
 
 // A process that ended before its work did.
@@ -412,11 +147,13 @@ static void look_at_exit(struct ls_decode *d)
     if (!d->eof || !p->exited || d->over || d->failure.code || d->closed || d->paused)
         return;
     if (p->term_signal)
-        ls_fail(&err, LS_EDECODER, "the decode process of the %s input was ended by signal %d (%s)%s%s",
-                side(d), p->term_signal, strsignal(p->term_signal), line[0] ? "; " : "", line);
+        ls_fail(&err, LS_EDECODER,
+                "the decode process of the %s input was ended by signal %d (%s)%s%s",
+                ls_decode_side(d), p->term_signal, strsignal(p->term_signal), line[0] ? "; " : "",
+                line);
     else
         ls_fail(&err, LS_EDECODER, "the decode process of the %s input ended with status %lld%s%s",
-                side(d), (long long)p->exit_status, line[0] ? "; " : "", line);
+                ls_decode_side(d), (long long)p->exit_status, line[0] ? "; " : "", line);
     fail(d, &err);
 }
 
@@ -438,7 +175,7 @@ static void dispatch(struct ls_decode *d)
         }
         if (d->got - at < sizeof head + head.size)
             break;
-        r = record(d, &head, d->buffer + at + sizeof head, &err);
+        r = ls_decode_record(d, &head, d->buffer + at + sizeof head, &err);
         if (d->closed) // by the callback; d lives on until its handles are closed
             return;
         if (r < 0) {
@@ -483,7 +220,7 @@ static void on_exit_of_process(void *user)
     look_at_exit(user);
 }
 
-// --- the watch ---------------------------------------------------------------------------------------
+// --- the watch ---
 static bool has_work(const struct ls_decode *d)
 {
     if (d->paused || d->check.pass_over || d->over || d->failure.code)
@@ -502,34 +239,35 @@ static void on_watch(uv_timer_t *timer)
 
     struct stat file;
 
-    // The process can write to the spool file, for backward passes; nobody else would notice how much.
+    // The process can write to the spool file, for backward passes; nobody else would notice how
+    // much.
     if (!d->failure.code && fstat(d->spool.fd, &file) == 0 &&
         file.st_blocks * INT64_C(512) > d->opt->spool_bytes_max + SPOOL_SLACK) {
         ls_fail(&err, LS_EDECODER, "the decode process of the %s input filled the disk: %lld bytes",
-                side(d), (long long)file.st_blocks * 512);
+                ls_decode_side(d), (long long)file.st_blocks * 512);
         fail(d, &err);
     } else if (!has_work(d)) {
         d->heard_ms = now;
     } else if (now - d->heard_ms > d->opt->decoder_stuck_ms_max) {
-        ls_fail(&err, LS_EDECODER, "the decode process of the %s input hangs: no sign for %lld ms "
-                                   "at byte %lld",
-                side(d), (long long)(now - d->heard_ms), (long long)d->read);
+        ls_fail(&err, LS_EDECODER,
+                "the decode process of the %s input hangs: no sign for %lld ms "
+                "at byte %lld",
+                ls_decode_side(d), (long long)(now - d->heard_ms), (long long)d->read);
         fail(d, &err);
     }
 }
 
-// --- calls -------------------------------------------------------------------------------------------
+// --- calls ---
 static void start_job(struct ls_decode *d)
 {
-    struct ls_wire_job job = {.params = d->params,
-                              .pixels_max = d->opt->pixels_max,
-                              .side_px_max = d->opt->side_px_max};
+    struct ls_wire_job job = {
+        .params = d->params, .pixels_max = d->opt->pixels_max, .side_px_max = d->opt->side_px_max};
     uint64_t tick_ms = (uint64_t)d->opt->decoder_stuck_ms_max / 8 + 10;
 
     d->proc->user = d;
     d->proc->on_exit = on_exit_of_process;
     d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
-    order(d, LS_WIRE_JOB, &job, sizeof job);
+    ls_decode_order(d, LS_WIRE_JOB, &job, sizeof job);
     uv_read_start((uv_stream_t *)&d->proc->events, on_alloc, on_read);
     uv_timer_start(&d->watch, on_watch, tick_ms, tick_ms);
 }
@@ -577,7 +315,7 @@ int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls
     int r;
 
     if (d->input_ended)
-        return ls_fail(err, LS_EORDER, "bytes after the end of the %s input", side(d));
+        return ls_fail(err, LS_EORDER, "bytes after the end of the %s input", ls_decode_side(d));
     if (size == 0 || d->over || d->failure.code) {
         d->spool.fed += (int64_t)size; // nobody will read them
         return 0;
@@ -586,9 +324,10 @@ int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls
         ls_fail(err, LS_ELIMIT,
                 "the %s input holds %lld bytes on disk and %zu more came; the limit is %lld "
                 "(--spool-bytes-max)",
-                side(d), (long long)ls_spool_held(&d->spool), size, (long long)d->opt->spool_bytes_max);
+                ls_decode_side(d), (long long)ls_spool_held(&d->spool), size,
+                (long long)d->opt->spool_bytes_max);
         if (err)
-            snprintf(err->field, sizeof err->field, "config.%s", side(d));
+            snprintf(err->field, sizeof err->field, "config.%s", ls_decode_side(d));
         return LS_ELIMIT;
     }
     r = ls_spool_push(&d->spool, ls_decode_pool_loop(d->pool), data, size, err);
@@ -641,7 +380,7 @@ void ls_decode_release(struct ls_decode *d, int slot)
     d->check.slot_out[slot] = false;
     d->check.slots_out--;
     if (!d->failure.code && !d->over)
-        order(d, LS_WIRE_RELEASE, &release, sizeof release);
+        ls_decode_order(d, LS_WIRE_RELEASE, &release, sizeof release);
 }
 
 void ls_decode_again(struct ls_decode *d, bool backward)
@@ -654,7 +393,7 @@ void ls_decode_again(struct ls_decode *d, bool backward)
     again.scratch_bytes = left < 0 ? 0 : left < SCRATCH_BYTES_MAX ? left : SCRATCH_BYTES_MAX;
     ls_check_again(&d->check, backward);
     d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
-    order(d, LS_WIRE_AGAIN, &again, sizeof again);
+    ls_decode_order(d, LS_WIRE_AGAIN, &again, sizeof again);
 }
 
 void ls_decode_close(struct ls_decode **at)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The border between the server and a decode process: the process read a stranger's bytes, so each of
-// its records is checked as if the stranger had written it. Nothing but sizes, indexes, times and finite
-// samples gets past here; pixels need no check, any byte is one. Loop thread, no state but the counters.
+// The border between the server and a decode process: the process read a stranger's bytes, so each
+// of its records is checked as if the stranger had written it. Nothing but sizes, indexes, times
+// and finite samples gets past here; pixels need no check, any byte is one. Loop thread, no state
+// but the counters.
 #include "decode_impl.h"
 
 #include <math.h>
@@ -40,7 +41,8 @@ int ls_check_video(const struct ls_decode_video *v, struct ls_err *err)
 {
     uint8_t flag[2];
 
-    memcpy(&flag[0], &v->constant_rate, 1); // a bool that is neither 0 nor 1 must not be read as one
+    memcpy(&flag[0], &v->constant_rate,
+           1); // a bool that is neither 0 nor 1 must not be read as one
     memcpy(&flag[1], &v->full_range, 1);
     if (v->width_px < 1 || v->height_px < 1 || v->width_px > 65536 || v->height_px > 65536)
         return bad(err, "size");
@@ -50,7 +52,8 @@ int ls_check_video(const struct ls_decode_video *v, struct ls_err *err)
         return bad(err, "rate");
     if (flag[0] > 1 || flag[1] > 1 || (unsigned)v->matrix > LS_MATRIX_BT2020)
         return bad(err, "colour");
-    if (v->rotation_deg != 0 && v->rotation_deg != 90 && v->rotation_deg != 180 && v->rotation_deg != 270)
+    if (v->rotation_deg != 0 && v->rotation_deg != 90 && v->rotation_deg != 180 &&
+        v->rotation_deg != 270)
         return bad(err, "rotation");
     if (!is_text(v->codec, sizeof v->codec) || !is_text(v->container, sizeof v->container))
         return bad(err, "names");
@@ -66,14 +69,16 @@ int ls_check_audio(const struct ls_decode_audio *a, struct ls_err *err)
     return 0;
 }
 
-int ls_check_limits(const struct ls_decode_video *v, const struct ls_options *opt, struct ls_err *err)
+int ls_check_limits(const struct ls_decode_video *v, const struct ls_options *opt,
+                    struct ls_err *err)
 {
     int side = v->width_px > v->height_px ? v->width_px : v->height_px;
     int64_t pixels = (int64_t)v->width_px * v->height_px;
 
     if (v->width_px < 16 || v->height_px < 16)
         return ls_fail_field(err, LS_EMEDIA, "config.video",
-                             "the video input is %dx%d; the least is 16x16", v->width_px, v->height_px);
+                             "the video input is %dx%d; the least is 16x16", v->width_px,
+                             v->height_px);
     if (side > opt->side_px_max)
         return ls_fail_field(err, LS_ELIMIT, "config.video",
                              "the video input is %dx%d; the limit for a side is %lld", v->width_px,
@@ -84,8 +89,8 @@ int ls_check_limits(const struct ls_decode_video *v, const struct ls_options *op
                              v->width_px, v->height_px, (long long)opt->pixels_max);
     if (v->rate_num > (double)opt->rate_max * v->rate_den)
         return ls_fail_field(err, LS_ELIMIT, "config.video",
-                             "the video input has %d/%d frames a second; the limit is %lld", v->rate_num,
-                             v->rate_den, (long long)opt->rate_max);
+                             "the video input has %d/%d frames a second; the limit is %lld",
+                             v->rate_num, v->rate_den, (long long)opt->rate_max);
     return 0;
 }
 
@@ -110,7 +115,8 @@ int ls_check_frame(struct ls_decode_check *c, const struct ls_wire_frame *f, str
     return 0;
 }
 
-int ls_check_sound(struct ls_decode_check *c, const uint8_t *payload, size_t size, struct ls_err *err)
+int ls_check_sound(struct ls_decode_check *c, const uint8_t *payload, size_t size,
+                   struct ls_err *err)
 {
     struct ls_wire_sound s;
     size_t n, i;
@@ -138,7 +144,8 @@ int ls_check_sound(struct ls_decode_check *c, const uint8_t *payload, size_t siz
     return 0;
 }
 
-int ls_check_end(struct ls_decode_check *c, const struct ls_decode_end *e, bool video, struct ls_err *err)
+int ls_check_end(struct ls_decode_check *c, const struct ls_decode_end *e, bool video,
+                 struct ls_err *err)
 {
     if (!c->has_info || c->pass_over)
         return bad(err, "an end out of order");

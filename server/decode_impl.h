@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What decode.c, decode_pool.c, decode_spool.c and decode_check.c share: the server's side of one decode
-// process. Loop thread only, except the work half of decode_spool.c. A process (ls_decode_proc) outlives
-// the ls_decode that used it by the moment that it takes to die and be waited for.
+// What the decode*.c files share: the server's side of one
+// decode process. Loop thread only, except the work half of decode_spool.c. A process
+// (ls_decode_proc) outlives the ls_decode that used it by the moment that it takes to die and be
+// waited for.
 #ifndef LS_DECODE_IMPL_H
 #define LS_DECODE_IMPL_H
 
@@ -9,7 +10,7 @@
 
 #include "decode_wire.h"
 
-// --- decode_pool.c: one started process -----------------------------------------------------------
+// --- decode_pool.c: one started process ---
 struct ls_decode_proc {
     struct ls_decode_pool *pool;
     struct ls_decode_proc *next; // idle ones
@@ -34,7 +35,7 @@ void ls_decode_proc_drop(struct ls_decode_proc **p);
 const struct ls_options *ls_decode_pool_options(const struct ls_decode_pool *pool);
 struct uv_loop_s *ls_decode_pool_loop(const struct ls_decode_pool *pool);
 
-// --- decode_spool.c: the unlinked file -------------------------------------------------------------
+// --- decode_spool.c: the unlinked file ---
 struct ls_chunk {
     struct ls_chunk *next;
     size_t size, capacity;
@@ -50,7 +51,7 @@ struct ls_spool {
     // of the job in flight
     struct ls_chunk *writing;
     int64_t job_punch_from, job_punch_to;
-    int error;                    // errno, set by the job
+    int error;                   // errno, set by the job
     void (*on_done)(void *user); // a job ended: look at written, busy and error
     void *user;
 };
@@ -61,7 +62,7 @@ void ls_spool_punch(struct ls_spool *s, struct uv_loop_s *loop, int64_t to);
 int64_t ls_spool_held(const struct ls_spool *s); // bytes on disk, or on their way
 void ls_spool_done(struct ls_spool *s);          // not while busy
 
-// --- decode_check.c: what a process may say --------------------------------------------------------
+// --- decode_check.c: what a process may say ---
 struct ls_decode_check {
     bool has_info, has_ring, pass_over;
     bool slot_out[LS_WIRE_SLOTS_MAX];
@@ -76,7 +77,8 @@ struct ls_decode_check {
 // 0, or LS_EDECODER with what is wrong. size is the payload's.
 LS_MUST int ls_check_video(const struct ls_decode_video *v, struct ls_err *err);
 LS_MUST int ls_check_audio(const struct ls_decode_audio *a, struct ls_err *err);
-LS_MUST int ls_check_frame(struct ls_decode_check *c, const struct ls_wire_frame *f, struct ls_err *err);
+LS_MUST int ls_check_frame(struct ls_decode_check *c, const struct ls_wire_frame *f,
+                           struct ls_err *err);
 LS_MUST int ls_check_sound(struct ls_decode_check *c, const uint8_t *payload, size_t size,
                            struct ls_err *err);
 LS_MUST int ls_check_end(struct ls_decode_check *c, const struct ls_decode_end *e, bool video,
@@ -87,5 +89,43 @@ void ls_check_again(struct ls_decode_check *c, bool backward);
 LS_MUST int ls_check_limits(const struct ls_decode_video *v, const struct ls_options *opt,
                             struct ls_err *err);
 void ls_printable(char *text, size_t size); // ends it and replaces what is no printable ASCII
+
+// --- decode.c and decode_events.c ---
+enum { LS_DECODE_READ_BYTES = 2 * (LS_WIRE_BYTES_MAX + (int)sizeof(struct ls_wire_head)) };
+struct ls_decode {
+    struct ls_decode_pool *pool;
+    const struct ls_options *opt;
+    struct ls_decode_proc *proc;
+    struct ls_decode_params params;
+    struct ls_decode_events events;
+    void *user;
+    struct ls_spool spool;
+    struct ls_decode_check check;
+    struct ls_decode_video video;
+    struct ls_decode_audio audio;
+    struct ls_wire_ring ring;
+    uint8_t *map;
+    size_t map_size;
+    int ring_fd;
+    int64_t read; // the reader's place
+    bool reader_waits, input_ended, end_told, was_hungry;
+    bool paused, closed, over; // over: no more passes will come
+    bool eof;                  // of the events
+    int64_t heard_ms, told_written;
+    uv_timer_t kick, watch;
+    int timers;
+    struct ls_err failure;
+    bool failure_told;
+    size_t got; // bytes in the buffer
+    uint8_t buffer[LS_DECODE_READ_BYTES];
+};
+static inline const char *ls_decode_side(const struct ls_decode *d)
+{
+    return d->params.video ? "video" : "audio";
+}
+void ls_decode_order(struct ls_decode *d, int type, const void *payload, size_t size);
+// Checks one record and calls back; a failure is the caller's to tell.
+LS_MUST int ls_decode_record(struct ls_decode *d, const struct ls_wire_head *head,
+                             const uint8_t *payload, struct ls_err *err);
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starts decode processes, keeps some that wait for work, and buries them: a killed process is waited
-// for, whoever used it. Loop thread. A process gets five descriptors and almost no environment, since it
-// will read a stranger's bytes. It is started when the loop is idle after one was taken, so that opening
-// a decoder costs no fork unless the pool is empty.
+// Starts decode processes, keeps some that wait for work, and buries them: a killed process is
+// waited for, whoever used it. Loop thread. A process gets five descriptors and almost no
+// environment, since it will read a stranger's bytes. It is started when the loop is idle after one
+// was taken, so that opening a decoder costs no fork unless the pool is empty.
 #include "decode_impl.h"
 
 #include <errno.h>
@@ -117,17 +117,15 @@ static void on_error_text(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static int open_spool(const char *dir)
 {
+    static int count; // one loop thread
     char name[PATH_MAX];
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
         return fd;
     // A file system without O_TMPFILE (overlayfs of old kernels, NFS).
-    if (snprintf(name, sizeof name, "%s/lipstream-XXXXXX", dir) >= (int)sizeof name) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = mkostemp(name, O_CLOEXEC);
+    snprintf(name, sizeof name, "%s/.lipstream-%ld-%d", dir, (long)getpid(), count++);
+    fd = open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0)
         unlink(name);
     return fd;
@@ -138,7 +136,8 @@ static int open_files(struct ls_decode_proc *p, struct ls_err *err)
 {
     p->spool_fd = open_spool(p->pool->opt->spool_dir);
     if (p->spool_fd < 0)
-        return ls_fail(err, LS_EIO, "no spool file in %s: %s", p->pool->opt->spool_dir, strerror(errno));
+        return ls_fail(err, LS_EIO, "no spool file in %s: %s", p->pool->opt->spool_dir,
+                       strerror(errno));
     p->ring_fd = memfd_create("lipstream-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (p->ring_fd < 0)
         return ls_fail(err, LS_EIO, "no shared memory: %s", strerror(errno));
@@ -308,7 +307,8 @@ struct uv_loop_s *ls_decode_pool_loop(const struct ls_decode_pool *pool)
     return pool->loop;
 }
 
-int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool, struct ls_err *err)
+int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool,
+                        struct ls_err *err)
 {
     struct ls_decode_proc *p = pool->idle;
 

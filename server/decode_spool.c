@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The unlinked file through which an input goes to its decode process. Bytes are copied into chunks and
-// written by libuv's threads, one job at a time and in order; the same job gives back the disk space of
-// what was read, so that a streamed input of any length lies on disk for a few megabytes only. Loop
-// thread, except on_work, which touches nothing but its job's own fields.
+// The unlinked file through which an input goes to its decode process. Bytes are copied into chunks
+// and written by libuv's threads, one job at a time and in order; the same job gives back the disk
+// space of what was read, so that a streamed input of any length lies on disk for a few megabytes
+// only. Loop thread, except on_work, which touches nothing but its job's own fields.
 #include "decode_impl.h"
 
 #include <errno.h>
@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 enum {
-    CHUNK_BYTES = 65536,   // small pieces are joined up to this
-    PUNCH_BYTES = 1 << 20, // at least so much at once: each hole is a transaction of the file system
+    CHUNK_BYTES = 65536, // small pieces are joined up to this
+    PUNCH_BYTES =
+        1 << 20, // at least so much at once: each hole is a transaction of the file system
 };
 
 static void on_work(uv_work_t *work)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The records between the server (decode.c) and its decode process (worker*.c). Both are built from one
-// tree and run on one machine, so a record is a head and a plain struct in memory order. Down go orders
-// on descriptor 0, up come events on descriptor 1; the server trusts nothing that comes up
-// (decode_check.c). Descriptor 3 is the spool file, 4 the memory of the ring.
+// The records between the server (decode.c) and its decode process (worker*.c). Both are built from
+// one tree and run on one machine, so a record is a head and a plain struct in memory order. Down
+// go orders on descriptor 0, up come events on descriptor 1; the server trusts nothing that comes
+// up (decode_check.c). Descriptor 3 is the spool file, 4 the memory of the ring.
 #ifndef LS_DECODE_WIRE_H
 #define LS_DECODE_WIRE_H
 

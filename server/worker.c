@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // lipstream-decode: decodes one input for lipstreamd and ends. Started by decode_pool.c with five
-// descriptors and one number: the bytes of memory that it may have. It locks itself in first (memory,
-// core dumps, no new descriptors), waits for its job, and dies with the server's loop thread. One thread; nothing here outlives the input.
+// descriptors and one number: the bytes of memory that it may have. It locks itself in first
+// (memory, core dumps, no new descriptors), waits for its job, and dies with the server's loop
+// thread. One thread; nothing here outlives the input.
 #include "worker.h"
 
 #include <errno.h>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of lipstream-decode: one process, one thread, one input of a stranger's bytes. worker.c is
-// main and the order of passes, worker_io.c talks to the server and reads the spool, worker_sniff.c and
-// worker_input.c open and decode a container, worker_video.c, worker_reverse.c, worker_raw.c,
-// worker_still.c make frames, worker_picture.c turns a picture into the ring's format, worker_sound.c
-// makes sound. Everything blocks where it must wait: that is the back-pressure.
+// The inside of lipstream-decode: one process, one thread, one input of a stranger's bytes.
+// worker.c is main and the order of passes, worker_io.c talks to the server and reads the spool,
+// worker_sniff.c and worker_input.c open and decode a container, worker_video.c, worker_reverse.c,
+// worker_raw.c, worker_still.c make frames, worker_picture.c turns a picture into the ring's
+// format, worker_sound.c makes sound. Everything blocks where it must wait: that is the
+// back-pressure.
 #ifndef LS_WORKER_H
 #define LS_WORKER_H
 
@@ -38,8 +39,9 @@ void ls_worker_send(struct ls_worker *w, int type, const void *data, size_t size
 void ls_worker_send2(struct ls_worker *w, int type, const void *data, size_t size, const void *more,
                      size_t more_size);
 void ls_worker_warn(struct ls_worker *w, const char *reason, const char *fmt, ...) LS_PRINTF(3, 4);
-void ls_worker_order(struct ls_worker *w, bool wait); // reads the orders that are there, or the next
-int ls_worker_slot(struct ls_worker *w);              // waits for a free one and takes it
+void ls_worker_order(struct ls_worker *w,
+                     bool wait);         // reads the orders that are there, or the next
+int ls_worker_slot(struct ls_worker *w); // waits for a free one and takes it
 void ls_worker_alive(struct ls_worker *w, int64_t pos); // tells that work goes on, if it is time to
 // Waits until there is a byte at pos; how many are there, 0 at the end of the input.
 int64_t ls_worker_wait(struct ls_worker *w, int64_t pos);
@@ -80,7 +82,8 @@ LS_MUST int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par,
 // 1: a frame; 0: the end.
 LS_MUST int ls_input_next(struct ls_input *in, AVFrame *frame, struct ls_err *err);
 LS_MUST int ls_input_seek(struct ls_input *in, int64_t ts);
-int64_t ls_input_start_gap(const struct ls_input *in); // us that the stream starts after the earliest
+int64_t
+ls_input_start_gap(const struct ls_input *in); // us that the stream starts after the earliest
 void ls_input_close(struct ls_input *in);
 
 // worker_picture.c: any picture into the ring's format, turned the right way up.
@@ -127,16 +130,17 @@ struct ls_film {
 };
 int64_t ls_clock_pts(struct ls_worker *w, struct ls_clock *clock, int64_t ts, int64_t guess);
 // Takes a slot, fills it and tells the server.
-LS_MUST int ls_film_emit(struct ls_worker *w, struct ls_film *film, const AVFrame *frame, int64_t idx,
-                         int64_t pts, int64_t duration, struct ls_err *err);
+LS_MUST int ls_film_emit(struct ls_worker *w, struct ls_film *film, const AVFrame *frame,
+                         int64_t idx, int64_t pts, int64_t duration, struct ls_err *err);
 LS_MUST int ls_film_start(struct ls_worker *w, struct ls_film *film, struct ls_err *err);
 LS_MUST int ls_film_forward(struct ls_worker *w, struct ls_film *film, const struct ls_sniff *sniff,
                             struct ls_err *err);
 // worker_reverse.c
-LS_MUST int ls_film_backward(struct ls_worker *w, struct ls_film *film, const struct ls_sniff *sniff,
-                             struct ls_err *err);
+LS_MUST int ls_film_backward(struct ls_worker *w, struct ls_film *film,
+                             const struct ls_sniff *sniff, struct ls_err *err);
 // worker_raw.c, worker_still.c, worker_sound.c: whole jobs, END included.
-LS_MUST int ls_raw_pass(struct ls_worker *w, struct ls_film *film, bool backward, struct ls_err *err);
+LS_MUST int ls_raw_pass(struct ls_worker *w, struct ls_film *film, bool backward,
+                        struct ls_err *err);
 LS_MUST int ls_still_pass(struct ls_worker *w, struct ls_film *film, struct ls_err *err);
 LS_MUST int ls_sound_pass(struct ls_worker *w, const struct ls_sniff *sniff, struct ls_err *err);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens a container of the allow-list on the spool file and decodes one stream of it. FFmpeg's only way
-// to bytes is read_spool below: it has no protocol, may not open anything (io_open refuses), and sees a
-// stream that cannot be rewound unless the whole input is wanted. Broken packets are counted and left
-// out, as long as something can be decoded.
+// Opens a container of the allow-list on the spool file and decodes one stream of it. FFmpeg's only
+// way to bytes is read_spool below: it has no protocol, may not open anything (io_open refuses),
+// and sees a stream that cannot be rewound unless the whole input is wanted. Broken packets are
+// counted and left out, as long as something can be decoded.
 #include "worker.h"
 
 #include <stdio.h>
@@ -90,8 +90,8 @@ static int open_format(struct ls_input *in, const char *container, struct ls_err
     in->fmt->io_open = refuse_open;
     in->fmt->flags |= AVFMT_FLAG_CUSTOM_IO;
     in->fmt->probesize = PROBE_BYTES;
-    // MPEG program streams announce no end of their list of streams: FFmpeg then reads on for as long
-    // as it may. The others stop by themselves when all is known.
+    // MPEG program streams announce no end of their list of streams: FFmpeg then reads on for as
+    // long as it may. The others stop by themselves when all is known.
     in->fmt->max_analyze_duration = strcmp(container, "mpeg") == 0 ? 700000 : 2000000; // us
     if (strcmp(container, "wav") == 0)
         in->fmt->max_probe_packets = 1; // else 128 KiB of PCM are searched for DTS
@@ -139,9 +139,9 @@ static void choose(struct ls_input *in, enum AVMediaType kind)
     }
 }
 
-// FFmpeg analyses every stream of a container before it gives the first packet; of a fragmented MP4,
-// whose sound may stand seconds behind its pictures, that is a long wait. What will not be used is
-// made to look like data, which needs no analysis.
+// FFmpeg analyses every stream of a container before it gives the first packet; of a fragmented
+// MP4, whose sound may stand seconds behind its pictures, that is a long wait. What will not be
+// used is made to look like data, which needs no analysis.
 static void ignore_others(struct ls_input *in)
 {
     unsigned i;
@@ -224,8 +224,8 @@ int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par, int64_t
     return 0;
 }
 
-int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_sniff *sniff, bool rewinds,
-                  enum AVMediaType kind, struct ls_err *err)
+int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_sniff *sniff,
+                  bool rewinds, enum AVMediaType kind, struct ls_err *err)
 {
     const char *container = sniff->container;
     uint8_t *buffer = av_malloc(IO_BYTES);
@@ -234,8 +234,8 @@ int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_snif
     memset(in, 0, sizeof *in);
     in->w = w;
     w->rewinds = rewinds;
-    in->io = avio_alloc_context(buffer, IO_BYTES, 0, in, read_spool, NULL,
-                                rewinds ? seek_spool : NULL);
+    in->io =
+        avio_alloc_context(buffer, IO_BYTES, 0, in, read_spool, NULL, rewinds ? seek_spool : NULL);
     in->fmt = avformat_alloc_context();
     in->pkt = av_packet_alloc();
     if (!buffer || !in->io || !in->fmt || !in->pkt) {

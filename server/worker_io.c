@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decode process's side of the pipes, the ring and the spool file. Orders are read whenever the
-// process needs something (bytes, a free slot) and in passing at each read; events are written at once.
-// When the server is gone the process ends here, wherever it was: it holds nothing that needs saving.
+// process needs something (bytes, a free slot) and in passing at each read; events are written at
+// once. When the server is gone the process ends here, wherever it was: it holds nothing that needs
+// saving.
 #include "worker.h"
 
 #include <errno.h>
@@ -88,8 +89,8 @@ static void take(void *to, size_t size)
 static void take_as(const struct ls_wire_head *head, void *to, size_t size)
 {
     if (head->size != size) {
-        fprintf(stderr, "order %u has %u bytes instead of %zu: another build?\n", head->type, head->size,
-                size);
+        fprintf(stderr, "order %u has %u bytes instead of %zu: another build?\n", head->type,
+                head->size, size);
         _exit(2);
     }
     take(to, size);
@@ -225,7 +226,8 @@ int ls_worker_map(struct ls_worker *w, struct ls_err *err)
     w->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, LS_WIRE_FD_RING, 0);
     if (w->map == MAP_FAILED) {
         w->map = NULL;
-        return ls_fail(err, LS_ENOMEM, "no room for %zu bytes of frames: %s", size, strerror(errno));
+        return ls_fail(err, LS_ENOMEM, "no room for %zu bytes of frames: %s", size,
+                       strerror(errno));
     }
     for (i = 0; i < w->ring.slots; i++)
         w->slot_free[i] = true;

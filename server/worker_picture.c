@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings any decoded picture into the ring's format: I420 or RGB24, turned the right way up, at the size
-// of the first picture. 8 bit 4:2:0 is copied; grey gets neutral colour planes; all else goes through
-// swscale. YUV keeps its matrix and range, which are reported; RGB becomes BT.601 (below 720 rows) or
-// BT.709, limited range. Transparency is ignored: colours are taken as they are stored.
+// Brings any decoded picture into the ring's format: I420 or RGB24, turned the right way up, at the
+// size of the first picture. 8 bit 4:2:0 is copied; grey gets neutral colour planes; all else goes
+// through swscale. YUV keeps its matrix and range, which are reported; RGB becomes BT.601 (below
+// 720 rows) or BT.709, limited range. Transparency is ignored: colours are taken as they are
+// stored.
 #include "worker.h"
 
 #include <stdlib.h>
@@ -116,7 +117,8 @@ int ls_picture_init(struct ls_picture *p, const AVFrame *first, const struct ls_
 
     if (!av_pix_fmt_desc_get(first->format) || !sws_isSupportedInput(without_j(first->format)))
         return ls_fail(err, LS_ECODEC, "pixel format %s is not accepted",
-                       av_get_pix_fmt_name(first->format) ? av_get_pix_fmt_name(first->format) : "?");
+                       av_get_pix_fmt_name(first->format) ? av_get_pix_fmt_name(first->format)
+                                                          : "?");
     p->in_width = first->width;
     p->in_height = first->height;
     p->turn = *turn;
@@ -159,11 +161,11 @@ static int scaler(struct ls_picture *p, const AVFrame *f, struct ls_err *err)
     av_opt_set_int(s, "dstw", p->in_width, 0);
     av_opt_set_int(s, "dsth", p->in_height, 0);
     av_opt_set_int(s, "dst_format", rgb_out ? AV_PIX_FMT_RGB24 : AV_PIX_FMT_YUV420P, 0);
-    av_opt_set_int(s, "sws_flags",
-                   SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INT |
-                       SWS_FULL_CHR_H_INP,
-                   0);
-    if (!rgb_out && d->log2_chroma_w == 0) // frame.h: chroma sited left; 4:4:4 and RGB have the choice
+    av_opt_set_int(
+        s, "sws_flags",
+        SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, 0);
+    if (!rgb_out &&
+        d->log2_chroma_w == 0) // frame.h: chroma sited left; 4:4:4 and RGB have the choice
         av_opt_set_int(s, "dst_h_chr_pos", 0, 0);
     sws_setColorspaceDetails(s, coefficients(matrix_of(f)), range_in, coefficients(p->info.matrix),
                              range_out, 0, 1 << 16, 1 << 16);
@@ -223,7 +225,8 @@ static int convert(struct ls_picture *p, const AVFrame *f, uint8_t *const plane[
     if (r < 0)
         return r;
     r = sws_scale(p->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, to, steps);
-    return r < 0 ? ls_fail(err, LS_EMEDIA, "a picture of %dx%d cannot be converted", f->width, f->height)
+    return r < 0 ? ls_fail(err, LS_EMEDIA, "a picture of %dx%d cannot be converted", f->width,
+                           f->height)
                  : 0;
 }
 
@@ -282,7 +285,8 @@ int ls_picture_put(struct ls_picture *p, const AVFrame *from, uint8_t *const pla
         return r;
     for (i = 0; i < plane_count(p->work); i++)
         turn_plane(plane[i], stride[i], p->upright->data[i], p->upright->linesize[i],
-                   plane_side(p->info.width_px, i), plane_side(p->info.height_px, i), bytes, &p->turn);
+                   plane_side(p->info.width_px, i), plane_side(p->info.height_px, i), bytes,
+                   &p->turn);
     return 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Raw frames (I420 or RGB24, rows without gaps, one after the other) from the spool into the ring, at the
-// constant rate that the caller gave. No FFmpeg unless the work format differs. Backward is a matter of
-// where to read. A rest that is no whole frame is left out with a warning.
+// Raw frames (I420 or RGB24, rows without gaps, one after the other) from the spool into the ring,
+// at the constant rate that the caller gave. No FFmpeg unless the work format differs. Backward is
+// a matter of where to read. A rest that is no whole frame is left out with a warning.
 #include "worker.h"
 
 #include <string.h>
@@ -10,8 +10,9 @@
 
 static int frame_bytes(const struct ls_decode_params *p)
 {
-    return av_image_get_buffer_size(
-        p->pixel == LS_PIX_RGB24 ? AV_PIX_FMT_RGB24 : AV_PIX_FMT_YUV420P, p->width_px, p->height_px, 1);
+    return av_image_get_buffer_size(p->pixel == LS_PIX_RGB24 ? AV_PIX_FMT_RGB24
+                                                             : AV_PIX_FMT_YUV420P,
+                                    p->width_px, p->height_px, 1);
 }
 
 // The clock of a constant rate: exact, never a sum of rounded durations.

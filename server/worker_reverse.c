@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The backward pass over a container's video, in constant memory: windows of frames, from the last to the
-// first. A window is decoded forward from a key frame that the first pass marked (worker_video.c), its
-// frames lie in the spool file behind the input, within the bytes that the server granted, and go out
-// from there in reverse. A container that cannot be positioned exactly is decoded from its start instead.
+// The backward pass over a container's video, in constant memory: windows of frames, from the last
+// to the first. A window is decoded forward from a key frame that the first pass marked
+// (worker_video.c), its frames lie in the spool file behind the input, within the bytes that the
+// server granted, and go out from there in reverse. A container that cannot be positioned exactly
+// is decoded from its start instead.
 #include "worker.h"
 
 #include <errno.h>
@@ -43,7 +44,8 @@ static int store(struct ls_worker *w, struct ls_film *film, struct window *win, 
     return r;
 }
 
-// Decodes until the window is full. exact: start at the mark, which must then be met. 1: it was not.
+// Decodes until the window is full. exact: start at the mark, which must then be met. 1: it was
+// not.
 static int fill(struct ls_worker *w, struct ls_film *film, struct window *win, struct ls_input *in,
                 const struct ls_mark *mark, AVFrame *f, struct ls_err *err)
 {
@@ -63,7 +65,9 @@ static int fill(struct ls_worker *w, struct ls_film *film, struct window *win, s
         if (r < 0)
             return r;
         if (r == 0)
-            return mark ? 1 : ls_fail(err, LS_EMEDIA, "frame %lld is gone in a later pass", (long long)idx);
+            return mark ? 1
+                        : ls_fail(err, LS_EMEDIA, "frame %lld is gone in a later pass",
+                                  (long long)idx);
         ts = f->best_effort_timestamp;
         if (!met) {
             if (ts != AV_NOPTS_VALUE && ts < mark->ts)
@@ -124,8 +128,8 @@ static int send_window(struct ls_worker *w, struct ls_film *film, struct window 
         out.key = out.pts == 0;
         until = win->pts[i];
         while (done < size) {
-            ssize_t n = pread(LS_WIRE_FD_SPOOL, w->map + out.slot * size + done, (size_t)(size - done),
-                              win->base + i * size + done);
+            ssize_t n = pread(LS_WIRE_FD_SPOOL, w->map + out.slot * size + done,
+                              (size_t)(size - done), win->base + i * size + done);
 
             if (n < 0 && errno == EINTR)
                 continue;
@@ -157,7 +161,8 @@ int ls_film_backward(struct ls_worker *w, struct ls_film *film, const struct ls_
         goto done;
     }
     if (fits < 1) {
-        r = ls_fail(err, LS_ELIMIT, "%lld bytes of disk are left to play the video backward; a frame has %lld",
+        r = ls_fail(err, LS_ELIMIT,
+                    "%lld bytes of disk are left to play the video backward; a frame has %lld",
                     (long long)w->again.scratch_bytes, (long long)w->ring.slot_bytes);
         goto done;
     }
@@ -170,7 +175,8 @@ int ls_film_backward(struct ls_worker *w, struct ls_film *film, const struct ls_
         win->first = next - win->count;
         r = fill_window(w, film, win, sniff, &in, &seeks, f, err);
         if (r == 0 && send_window(w, film, win, until) < 0)
-            r = ls_fail(err, LS_EIO, "the frames of a backward pass cannot be read: %s", strerror(errno));
+            r = ls_fail(err, LS_EIO, "the frames of a backward pass cannot be read: %s",
+                        strerror(errno));
         until = win->pts[0];
         next = win->first;
     }

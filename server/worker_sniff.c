@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells what an input is from its first bytes, without FFmpeg: its own probing wants far more data than
-// a live input has at the start, and tries every demuxer that was compiled in. Here only the containers
-// of formats.h have a name; the demuxer then finds out whether the rest keeps the promise. For ISO files
-// the top-level boxes are walked until `moov` or `mdat` shows whether they can be read front to back
-// (ISO/IEC 14496-12 section 4.2: 32 bit size, 1: a 64 bit one follows, 0: up to the end of the file).
+// Tells what an input is from its first bytes, without FFmpeg: its own probing wants far more data
+// than a live input has at the start, and tries every demuxer that was compiled in. Here only the
+// containers of formats.h have a name; the demuxer then finds out whether the rest keeps the
+// promise. For ISO files the top-level boxes are walked until `moov` or `mdat` shows whether they
+// can be read front to back (ISO/IEC 14496-12 section 4.2: 32 bit size, 1: a 64 bit one follows, 0:
+// up to the end of the file).
 #include "worker.h"
 
 #include <string.h>
@@ -80,9 +81,10 @@ static int walk_iso(struct ls_worker *w, struct ls_sniff *out, struct ls_err *er
             return 0;
         if (memcmp(head + 4, "mdat", 4) == 0 && !out->moov_last) {
             out->moov_last = true;
-            ls_worker_warn(w, "MOOV_LAST",
-                           "the MP4 has its index behind the media: it is read whole before the first "
-                           "frame; write it with its index first (faststart) or in fragments");
+            ls_worker_warn(
+                w, "MOOV_LAST",
+                "the MP4 has its index behind the media: it is read whole before the first "
+                "frame; write it with its index first (faststart) or in fragments");
         }
         if (size == 0)
             return ls_fail(err, LS_EMEDIA,
@@ -95,8 +97,8 @@ static int walk_iso(struct ls_worker *w, struct ls_sniff *out, struct ls_err *er
     }
 }
 
-// FFmpeg's WAV reader searches the first 64 KiB of samples for S/PDIF before it gives one: two seconds of
-// a live voice. Knowing where they begin, worker_input.c hides them from that search.
+// FFmpeg's WAV reader searches the first 64 KiB of samples for S/PDIF before it gives one: two
+// seconds of a live voice. Knowing where they begin, worker_input.c hides them from that search.
 static int walk_riff(struct ls_worker *w, struct ls_sniff *out, struct ls_err *err)
 {
     int64_t pos = 12;

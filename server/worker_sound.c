@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sound: decodes (or takes raw PCM) and resamples every stretch twice, to mono 16 kHz for the network and
-// to the output's rate. How many samples come out follows from how many went in, so nothing drifts.
-// Gaps between timestamps become silence, up to a minute each; timestamps that go back are ignored, since
-// samples follow each other whatever they say. NaN and infinity become 0.
+// Sound: decodes (or takes raw PCM) and resamples every stretch twice, to mono 16 kHz for the
+// network and to the output's rate. How many samples come out follows from how many went in, so
+// nothing drifts. Gaps between timestamps become silence, up to a minute each; timestamps that go
+// back are ignored, since samples follow each other whatever they say. NaN and infinity become 0.
 #include "worker.h"
 
 #include <math.h>
@@ -15,8 +15,8 @@
 
 enum {
     MONO_RATE = 16000,
-    PART = 4096,            // samples of one channel in a record: 4096 * (2 + 1) * 4 bytes < 64 KiB
-    GAP_MS = 40,            // timestamps of good files jitter by less
+    PART = 4096, // samples of one channel in a record: 4096 * (2 + 1) * 4 bytes < 64 KiB
+    GAP_MS = 40, // timestamps of good files jitter by less
     SILENCE_SECONDS_MAX = 60,
 };
 
@@ -69,8 +69,8 @@ static int open_lane(struct sound *s, struct lane *lane, bool mean, struct ls_er
 
     av_channel_layout_default(&out, lane->out_channels);
     lane->in_count = lane->out_count = 0;
-    r = swr_alloc_set_opts2(&lane->swr, &out, AV_SAMPLE_FMT_FLT, lane->out_rate, &s->layout, s->format,
-                            s->rate, 0, NULL);
+    r = swr_alloc_set_opts2(&lane->swr, &out, AV_SAMPLE_FMT_FLT, lane->out_rate, &s->layout,
+                            s->format, s->rate, 0, NULL);
     if (r >= 0 && s->layout.nb_channels > 1 && mean) {
         for (i = 0; i < s->layout.nb_channels; i++)
             matrix[i] = 1.0 / s->layout.nb_channels;
@@ -88,8 +88,8 @@ static int open_lanes(struct sound *s, const AVFrame *f, const char *codec, cons
 
     if (f->sample_rate < 1000 || f->sample_rate > 768000 || f->ch_layout.nb_channels < 1 ||
         f->ch_layout.nb_channels > 64)
-        return ls_fail(err, LS_ECODEC, "sound of %d Hz and %d channels is not accepted", f->sample_rate,
-                       f->ch_layout.nb_channels);
+        return ls_fail(err, LS_ECODEC, "sound of %d Hz and %d channels is not accepted",
+                       f->sample_rate, f->ch_layout.nb_channels);
     s->format = f->format;
     s->rate = f->sample_rate;
     // Without an order of channels, or with one that swresample cannot mix, the usual one is meant.
@@ -133,7 +133,8 @@ static void send_parts(struct sound *s, int mono_count, int voice_count)
 }
 
 // What one lane has ready, at most PART samples. Input may be NULL; at_end: the rest too.
-static int pull(struct lane *lane, float *to, const uint8_t **in, int in_count, bool at_end, int rate)
+static int pull(struct lane *lane, float *to, const uint8_t **in, int in_count, bool at_end,
+                int rate)
 {
     uint8_t *planes[1] = {(uint8_t *)to};
     int n;
@@ -227,8 +228,8 @@ static int silence(struct sound *s, int64_t count, struct ls_err *err)
     return r;
 }
 
-static int feed(struct sound *s, AVFrame *f, int64_t gap_us, const char *codec, const char *container,
-                struct ls_err *err)
+static int feed(struct sound *s, AVFrame *f, int64_t gap_us, const char *codec,
+                const char *container, struct ls_err *err)
 {
     const uint8_t *data[64];
     int planes, bytes, done, i, r;
@@ -305,7 +306,8 @@ static int end_sound(struct sound *s, struct ls_err *err)
     return 0;
 }
 
-static int container_pass(struct sound *s, const struct ls_sniff *sniff, AVFrame *f, struct ls_err *err)
+static int container_pass(struct sound *s, const struct ls_sniff *sniff, AVFrame *f,
+                          struct ls_err *err)
 {
     struct ls_worker *w = s->w;
     struct ls_input in;
@@ -315,10 +317,12 @@ static int container_pass(struct sound *s, const struct ls_sniff *sniff, AVFrame
 
     if (r < 0)
         return r;
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(in.fmt->iformat->name, ","), in.fmt->iformat->name);
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(in.fmt->iformat->name, ","),
+             in.fmt->iformat->name);
     while ((r = ls_input_next(&in, f, err)) > 0) {
         if (f->nb_samples > 0)
-            r = feed(s, f, gap_before(s, &in, f, &expect), avcodec_get_name(in.dec->codec_id), name, err);
+            r = feed(s, f, gap_before(s, &in, f, &expect), avcodec_get_name(in.dec->codec_id), name,
+                     err);
         av_frame_unref(f);
         if (r < 0)
             break;
@@ -354,7 +358,9 @@ static int pcm_pass(struct sound *s, AVFrame *f, struct ls_err *err)
     for (;;) {
         // What is there, rounded up to a whole sample: a live voice is not held up.
         int64_t there = ls_worker_wait(s->w, pos) / bytes * bytes;
-        int size = (int)(there < bytes ? bytes : there < bytes * (PART / 4) ? there : bytes * (PART / 4));
+        int size = (int)(there < bytes                ? bytes
+                         : there < bytes * (PART / 4) ? there
+                                                      : bytes * (PART / 4));
         int got = ls_worker_read(s->w, pos, f->data[0], size);
 
         f->nb_samples = got / bytes;
@@ -385,7 +391,8 @@ int ls_sound_pass(struct ls_worker *w, const struct ls_sniff *sniff, struct ls_e
         goto done;
     }
     s->w = w;
-    r = w->job.params.source == LS_SOURCE_PCM ? pcm_pass(s, f, err) : container_pass(s, sniff, f, err);
+    r = w->job.params.source == LS_SOURCE_PCM ? pcm_pass(s, f, err)
+                                              : container_pass(s, sniff, f, err);
 done:
     if (s)
         close_lanes(s);

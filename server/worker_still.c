@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A still picture: PNG, JPEG or WebP, decoded once when all of it is there. EXIF orientation is applied.
-// No demuxer is involved: the file is one packet.
+// A still picture: PNG, JPEG or WebP, decoded once when all of it is there. EXIF orientation is
+// applied. No demuxer is involved: the file is one packet.
 #include "worker.h"
 
 #include <stdlib.h>
@@ -8,7 +8,9 @@
 
 #include "formats.h"
 
-enum { STILL_BYTES_MAX = 128 << 20 }; // compressed; 67 million pixels of noise, the largest --pixels-max
+enum {
+    STILL_BYTES_MAX = 128 << 20
+}; // compressed; 67 million pixels of noise, the largest --pixels-max
 
 static int read_all(struct ls_worker *w, AVPacket *pkt, struct ls_err *err)
 {
@@ -18,8 +20,8 @@ static int read_all(struct ls_worker *w, AVPacket *pkt, struct ls_err *err)
     }
     size = w->available;
     if (size > STILL_BYTES_MAX)
-        return ls_fail(err, LS_ELIMIT, "the picture has %lld bytes; the most is %d", (long long)size,
-                       STILL_BYTES_MAX);
+        return ls_fail(err, LS_ELIMIT, "the picture has %lld bytes; the most is %d",
+                       (long long)size, STILL_BYTES_MAX);
     if (av_new_packet(pkt, (int)size) < 0)
         return ls_fail(err, LS_ENOMEM, "no memory for a picture of %lld bytes", (long long)size);
     ls_worker_read(w, 0, pkt->data, pkt->size);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass over a container's video: frames in shown order, with times on one clock of 1/90000 s
-// that starts at the first shown frame and rises strictly. A frame goes out as soon as its duration is
-// known: at once at a constant rate, else when the next one has come. Frames between which the clock
-// must be repaired (times that go back, jump, or are missing) are kept; a warning says so.
+// The forward pass over a container's video: frames in shown order, with times on one clock of
+// 1/90000 s that starts at the first shown frame and rises strictly. A frame goes out as soon as
+// its duration is known: at once at a constant rate, else when the next one has come. Frames
+// between which the clock must be repaired (times that go back, jump, or are missing) are kept; a
+// warning says so.
 #include "worker.h"
 
 #include <limits.h>
@@ -11,8 +12,8 @@
 
 #include <libavutil/display.h>
 
-enum { SECOND = 90000 };                     // ticks
-#define TICKS_MAX ((int64_t)1 << 48)         // 99 years: a time beyond it is not one
+enum { SECOND = 90000 };             // ticks
+#define TICKS_MAX ((int64_t)1 << 48) // 99 years: a time beyond it is not one
 static const AVRational tick = {1, SECOND};
 
 static int64_t on_grid(AVRational rate, int64_t n)
@@ -25,7 +26,8 @@ static int64_t grid_idx(AVRational rate, int64_t ticks)
     return av_rescale(ticks, rate.num, (int64_t)SECOND * rate.den);
 }
 
-// Containers with coarse times (Matroska: 1 ms) round; a constant rate tells where the frame truly is.
+// Containers with coarse times (Matroska: 1 ms) round; a constant rate tells where the frame truly
+// is.
 static int64_t snap(const struct ls_clock *c, int64_t ticks)
 {
     int64_t unit = av_rescale_q_rnd(1, c->base, tick, AV_ROUND_UP);
@@ -96,7 +98,8 @@ int ls_film_emit(struct ls_worker *w, struct ls_film *film, const AVFrame *frame
     ls_worker_send(w, LS_WIRE_FRAME, &out, sizeof out);
     if (film->picture.scaled && !film->warned_scaled) {
         film->warned_scaled = true;
-        ls_worker_warn(w, "SIZE_CHANGED", "from frame %lld on the picture is %dx%d; it is scaled to %dx%d",
+        ls_worker_warn(w, "SIZE_CHANGED",
+                       "from frame %lld on the picture is %dx%d; it is scaled to %dx%d",
                        (long long)idx, frame->width, frame->height, film->picture.in_width,
                        film->picture.in_height);
     }
@@ -109,10 +112,10 @@ int ls_film_start(struct ls_worker *w, struct ls_film *film, struct ls_err *err)
     int side = v->width_px > v->height_px ? v->width_px : v->height_px;
 
     if (side > w->job.side_px_max || (int64_t)v->width_px * v->height_px > w->job.pixels_max)
-        return ls_fail(err, LS_ELIMIT,
-                       "it is %dx%d; the limits are %lld for a side and %lld for width times height",
-                       v->width_px, v->height_px, (long long)w->job.side_px_max,
-                       (long long)w->job.pixels_max);
+        return ls_fail(
+            err, LS_ELIMIT,
+            "it is %dx%d; the limits are %lld for a side and %lld for width times height",
+            v->width_px, v->height_px, (long long)w->job.side_px_max, (long long)w->job.pixels_max);
     ls_worker_send(w, LS_WIRE_VIDEO, v, sizeof *v);
     return ls_worker_map(w, err);
 }
@@ -232,7 +235,8 @@ static int take_frame(struct ls_worker *w, struct ls_film *film, struct pass *p,
         add_mark(film, f->best_effort_timestamp, p->count, pts);
     if (f->interlaced_frame && !film->warned_interlaced) {
         film->warned_interlaced = true;
-        ls_worker_warn(w, "INTERLACED", "the video is interlaced; its two fields are shown as one frame");
+        ls_worker_warn(w, "INTERLACED",
+                       "the video is interlaced; its two fields are shown as one frame");
     }
     p->count++;
     p->held_pts = pts;
@@ -247,14 +251,15 @@ static int take_frame(struct ls_worker *w, struct ls_film *film, struct pass *p,
 static int finish(struct ls_worker *w, struct ls_film *film, struct pass *p, struct ls_err *err)
 {
     struct ls_decode_end end;
-    int64_t last = p->held_duration > 0 ? p->held_duration
-                   : p->last_gap > 0    ? p->last_gap
+    int64_t last = p->held_duration > 0      ? p->held_duration
+                   : p->last_gap > 0         ? p->last_gap
                    : valid(film->clock.rate) ? on_grid(film->clock.rate, 1)
                                              : SECOND / 25;
     int r = 0;
 
     if (p->count == 0)
-        return ls_fail(err, LS_EMEDIA, "none of its frames can be decoded (%lld broken packets)%s%s",
+        return ls_fail(err, LS_EMEDIA,
+                       "none of its frames can be decoded (%lld broken packets)%s%s",
                        (long long)p->in.corrupt_count, w->log[0] ? "; " : "", w->log);
     if (p->is_held)
         r = flush_held(w, film, p, last, err);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drives decode.h as a session would, on a real loop with a real decode process: feeds a file or bytes in
-// chunks while hungry, keeps some frames for a while, asks for further passes, and keeps a digest of all
-// that came. Used by decode.c, decode_stream.c and decode_bad.c; one thread.
+// Drives decode.h as a session would, on a real loop with a real decode process: feeds a file or
+// bytes in chunks while hungry, keeps some frames for a while, asks for further passes, and keeps a
+// digest of all that came. Used by decode.c, decode_stream.c and decode_bad.c; one thread.
 #ifndef LS_TEST_DECODE_H
 #define LS_TEST_DECODE_H
 
@@ -81,7 +81,8 @@ static inline uint32_t drive_frame_digest(const struct ls_frame *f)
     int i, y;
 
     for (i = 0; i < (f->format == LS_PIX_RGB24 ? 1 : 3); i++) {
-        int w = i ? (f->width_px + 1) / 2 : f->width_px, rows = i ? (f->height_px + 1) / 2 : f->height_px;
+        int w = i ? (f->width_px + 1) / 2 : f->width_px,
+            rows = i ? (f->height_px + 1) / 2 : f->height_px;
 
         for (y = 0; y < rows; y++)
             h = drive_digest(h, f->plane[i] + (size_t)y * (size_t)f->stride[i],
@@ -264,8 +265,8 @@ static inline bool drive_sanitized(void)
 static inline int drive_start(struct drive *t, const struct ls_options *opt)
 {
     static const struct ls_decode_events events = {
-        drive_on_video, drive_on_audio, drive_on_frame,  drive_on_sound,
-        drive_on_warning, drive_on_end, drive_on_hungry, drive_on_error,
+        drive_on_video,   drive_on_audio, drive_on_frame,  drive_on_sound,
+        drive_on_warning, drive_on_end,   drive_on_hungry, drive_on_error,
     };
     int r;
 
@@ -287,7 +288,8 @@ static inline int drive_start(struct drive *t, const struct ls_options *opt)
     return 0;
 }
 
-// Runs the loop until all of its handles are closed, so that a process left behind would hang the test.
+// Runs the loop until all of its handles are closed, so that a process left behind would hang the
+// test.
 static inline void drive_run(struct drive *t, const struct ls_options *opt)
 {
     (void)!drive_start(t, opt);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every readable clip and voice of the shared media through a decode process: counts, sizes, rates and
-// lengths against what ffprobe -count_frames and ffmpeg say (5.1, once, written down here), pixels
-// against the ffmpeg command, and the same frames and samples whatever the size of the chunks.
+// Every readable clip and voice of the shared media through a decode process: counts, sizes, rates
+// and lengths against what ffprobe -count_frames and ffmpeg say (5.1, once, written down here),
+// pixels against the ffmpeg command, and the same frames and samples whatever the size of the
+// chunks.
 #include "tests/unit/_decode.h"
 
 static struct drive t, u;
@@ -119,7 +120,8 @@ static void test_videos(void)
             printf("  %s %s\n", ls_err_reason(t.err.code), t.err.text);
         CHECK(t.frame_count == videos[i].frames && t.end[0].frame_count == videos[i].frames, name);
         CHECK(t.video.width_px == videos[i].width && t.video.height_px == videos[i].height, name);
-        CHECK(t.video.rate_num == videos[i].rate_num && t.video.rate_den == videos[i].rate_den, name);
+        CHECK(t.video.rate_num == videos[i].rate_num && t.video.rate_den == videos[i].rate_den,
+              name);
         CHECK(t.video.rotation_deg == videos[i].rotation, name);
         CHECK(t.end[0].duration == videos[i].end, name);
         CHECK(strcmp(t.warnings, videos[i].warnings) == 0, name);
@@ -191,8 +193,10 @@ static void test_voices(void)
         drive_voice(&t, data, size, 65536);
         if (!CHECK(t.err.code == 0 && t.pass_count == 1, name))
             printf("  %s %s\n", ls_err_reason(t.err.code), t.err.text);
-        CHECK(t.audio.sample_rate_hz == voices[i].rate && t.audio.channels == voices[i].channels, name);
-        if (!CHECK(llabs(t.mono_count - voices[i].mono) <= 1 && t.voice_count == voices[i].voice, name))
+        CHECK(t.audio.sample_rate_hz == voices[i].rate && t.audio.channels == voices[i].channels,
+              name);
+        if (!CHECK(llabs(t.mono_count - voices[i].mono) <= 1 && t.voice_count == voices[i].voice,
+                   name))
             printf("  mono %lld voice %lld\n", (long long)t.mono_count, (long long)t.voice_count);
         CHECK(llabs(t.end[0].duration - voices[i].voice * 90000 / voices[i].rate) <= 1, name);
         CHECK((t.mono_energy > 0.01) == !strstr(name, "silence"), name);
@@ -204,9 +208,10 @@ static void test_voices(void)
 static void test_pixels(void)
 {
     static const char *const names[] = {
-        "hard/noaudio.mp4",  "hard/rot90_h264.mp4", "hard/rot180_h264.mp4", "hard/vp9_opus.webm",
-        "hard/hevc_8bit.mp4", "hard/mpeg2.ts",      "talking/lbbc2a.mpg",
-        "hard/portrait_rot90_720x406_stored.mp4",
+        "hard/noaudio.mp4",     "hard/rot90_h264.mp4",
+        "hard/rot180_h264.mp4", "hard/vp9_opus.webm",
+        "hard/hevc_8bit.mp4",   "hard/mpeg2.ts",
+        "talking/lbbc2a.mpg",   "hard/portrait_rot90_720x406_stored.mp4",
     };
     static uint8_t picture[2048 * 2048];
     size_t i;
@@ -229,12 +234,14 @@ static void test_pixels(void)
         f.plane[1] = picture + f.width_px * f.height_px;
         f.plane[2] = f.plane[1] + f.stride[1] * ((f.height_px + 1) / 2);
         n = (size_t)(f.plane[2] - picture + f.stride[1] * ((f.height_px + 1) / 2));
-        snprintf(command, sizeof command,
-                 "ffmpeg -v error -i %s/media/%s -an -vsync passthrough -f rawvideo -pix_fmt yuv420p -",
-                 check_shared(), names[i]);
+        snprintf(
+            command, sizeof command,
+            "ffmpeg -v error -i %s/media/%s -an -vsync passthrough -f rawvideo -pix_fmt yuv420p -",
+            check_shared(), names[i]);
         pipe = popen(command, "r");
         while (pipe && n <= sizeof picture && fread(picture, 1, n, pipe) == n) {
-            if (count < t.frame_count && !CHECK(drive_frame_digest(&f) == t.frame[count].digest, names[i]))
+            if (count < t.frame_count &&
+                !CHECK(drive_frame_digest(&f) == t.frame[count].digest, names[i]))
                 printf("  frame %d differs\n", count);
             count++;
         }
@@ -287,7 +294,8 @@ static void test_chunks(void)
                       memcmp(d->frame, t.frame, sizeof *t.frame * (size_t)t.frame_count) == 0,
                   rows[i].name);
             CHECK(d->mono_count == t.mono_count && d->mono_digest == t.mono_digest, rows[i].name);
-            CHECK(d->voice_count == t.voice_count && d->voice_digest == t.voice_digest, rows[i].name);
+            CHECK(d->voice_count == t.voice_count && d->voice_digest == t.voice_digest,
+                  rows[i].name);
         }
         free(data);
     }
@@ -324,10 +332,52 @@ static void test_stills(void)
         drive_run(&t, &opt);
         CHECK(t.err.code == 0 && t.frame_count == 1 && t.end[0].frame_count == 1, rows[i].name);
         CHECK(t.frame[0].pts == 0 && t.frame[0].duration == 3600, rows[i].name);
-        CHECK(t.video.width_px == rows[i].width && t.video.height_px == rows[i].height, rows[i].name);
+        CHECK(t.video.width_px == rows[i].width && t.video.height_px == rows[i].height,
+              rows[i].name);
         CHECK(t.video.full_range == rows[i].full_range && t.video.rate_num == 25, rows[i].name);
         free(data);
     }
+}
+
+// A JPEG with an EXIF orientation put behind its first marker (EXIF 2.3, tag 0x112).
+static void test_orientation(void)
+{
+    static const struct {
+        int orientation, rotation;
+        bool swapped;
+    } rows[] = {{1, 0, false}, {2, 0, false}, {3, 180, false},
+                {5, 90, true}, {6, 90, true}, {8, 270, true}};
+    uint8_t exif[] = "\xff\xe1\0\x22"
+                     "Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0?\0\0\0\0\0\0";
+    struct ls_options opt = drive_options();
+    uint32_t plain = 0;
+    size_t size = 0, i;
+    uint8_t *data = drive_media("images/no_face_IceBlock_640.jpg", &size), *turned;
+
+    turned = data ? malloc(size + sizeof exif) : NULL;
+    for (i = 0; turned && i < sizeof rows / sizeof *rows; i++) {
+        exif[28] = (uint8_t)rows[i].orientation;
+        memcpy(turned, data, 2);
+        memcpy(turned + 2, exif, 36);
+        memcpy(turned + 38, data + 2, size - 2);
+        drive_clear(&t);
+        t.params.video = true;
+        t.params.source = LS_SOURCE_STILL;
+        t.params.rate_num = t.params.rate_den = 1;
+        t.data = turned;
+        t.size = size + 36;
+        drive_run(&t, &opt);
+        if (!CHECK(t.frame_count == 1 && t.video.rotation_deg == rows[i].rotation, "orientation") ||
+            !CHECK(t.video.width_px == (rows[i].swapped ? 427 : 640), "orientation"))
+            printf("  %d: %d degrees, %dx%d %s\n", rows[i].orientation, t.video.rotation_deg,
+                   t.video.width_px, t.video.height_px, t.err.text);
+        if (i == 0)
+            plain = t.frame[0].digest;
+        else
+            CHECK(t.frame[0].digest != plain, "orientation: pixels");
+    }
+    free(turned);
+    free(data);
 }
 
 int main(void)
@@ -335,6 +385,7 @@ int main(void)
     test_videos();
     test_voices();
     test_stills();
+    test_orientation();
     test_pixels();
     test_chunks();
     if (rows_run == 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must not work, and how it says so: inputs that are empty, cut off, garbage or of the wrong kind;
-// limits; a decode process that is killed, stopped or runs out of memory; and records that no honest
-// process would send. After each, no process is left.
+// What must not work, and how it says so: inputs that are empty, cut off, garbage or of the wrong
+// kind; limits; a decode process that is killed, stopped or runs out of memory; and records that no
+// honest process would send. After each, no process is left.
 #include "tests/unit/_decode.h"
 
 #include <math.h>
@@ -36,45 +36,62 @@ static const struct {
      "no media"},
     {"play list", 1, LS_SOURCE_CONTAINER, NULL, TEXT("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"),
      LS_ECODEC, "HLS"},
-    {"concat script", 1, LS_SOURCE_CONTAINER, NULL, TEXT("ffconcat version 1.0\nfile /etc/passwd\n"),
-     LS_EMEDIA, "no media"},
+    {"concat script", 1, LS_SOURCE_CONTAINER, NULL,
+     TEXT("ffconcat version 1.0\nfile /etc/passwd\n"), LS_EMEDIA, "no media"},
     {"gif", 1, LS_SOURCE_CONTAINER, NULL, TEXT("GIF89a\1\0\1\0\0\0\0;"), LS_ECODEC, "GIF"},
     {"gif still", 1, LS_SOURCE_STILL, NULL, TEXT("GIF89a\1\0\1\0\0\0\0;"), LS_ECODEC, "PNG"},
     {"png head only", 1, LS_SOURCE_STILL, NULL, TEXT("\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), LS_EMEDIA,
      "cannot be decoded"},
     {"huge png", 1, LS_SOURCE_STILL, NULL,
-     TEXT("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x75\x30\0\0\x75\x30\x8\2\0\0\0\0\0\0\0\0\0\0\0IDATxxxx"), LS_ELIMIT,
-     "30000x30000"},
-    {"mdat to the end", 1, LS_SOURCE_CONTAINER, NULL, TEXT("\0\0\0\x8""ftyp\0\0\0\0mdatxxxxxx"),
+     TEXT("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x75\x30\0\0\x75\x30\x8\2\0\0\0\0\0\0\0\0\0\0\0IDATxxx"
+          "x"),
+     LS_ELIMIT, "30000x30000"},
+    {"mdat to the end", 1, LS_SOURCE_CONTAINER, NULL,
+     TEXT("\0\0\0\x8"
+          "ftyp\0\0\0\0mdatxxxxxx"),
      LS_EMEDIA, "no index"},
-    {"box of 3 bytes", 1, LS_SOURCE_CONTAINER, NULL, TEXT("\0\0\0\x8""ftyp\0\0\0\3freexxxxxx"),
+    {"box of 3 bytes", 1, LS_SOURCE_CONTAINER, NULL,
+     TEXT("\0\0\0\x8"
+          "ftyp\0\0\0\3freexxxxxx"),
      LS_EMEDIA, "box of 3 bytes"},
     {"box beyond all", 1, LS_SOURCE_CONTAINER, NULL,
-     TEXT("\0\0\0\x8""ftyp\0\0\0\1free\x7f\xff\xff\xff\xff\xff\xff\xffxx"), LS_EMEDIA, "broken"},
-    {"box cut in its size", 1, LS_SOURCE_CONTAINER, NULL, TEXT("\0\0\0\x8""ftyp\0\0\0\1free\x7f"),
+     TEXT("\0\0\0\x8"
+          "ftyp\0\0\0\1free\x7f\xff\xff\xff\xff\xff\xff\xffxx"),
+     LS_EMEDIA, "broken"},
+    {"box cut in its size", 1, LS_SOURCE_CONTAINER, NULL,
+     TEXT("\0\0\0\x8"
+          "ftyp\0\0\0\1free\x7f"),
      LS_EMEDIA, "cut off"},
     {"64 bit box", 1, LS_SOURCE_CONTAINER, NULL,
-     TEXT("\0\0\0\x8""ftyp\0\0\0\1mdat\0\0\0\0\0\0\0\x14zzzz\0\0\0\x8moov"), LS_EMEDIA, ""},
-    {"moov of nothing", 1, LS_SOURCE_CONTAINER, NULL, TEXT("\0\0\0\x8""ftyp\0\0\0\x8moov"), LS_EMEDIA,
-     ""},
+     TEXT("\0\0\0\x8"
+          "ftyp\0\0\0\1mdat\0\0\0\0\0\0\0\x14zzzz\0\0\0\x8moov"),
+     LS_EMEDIA, ""},
+    {"moov of nothing", 1, LS_SOURCE_CONTAINER, NULL,
+     TEXT("\0\0\0\x8"
+          "ftyp\0\0\0\x8moov"),
+     LS_EMEDIA, ""},
     {"ebml of nothing", 1, LS_SOURCE_CONTAINER, NULL,
      TEXT("\x1a\x45\xdf\xa3\x80zzzzzzzzzzzzzzzzzzzzzzzzz"), LS_EMEDIA, ""},
-    {"wav without samples", 0, LS_SOURCE_CONTAINER, NULL, TEXT(WAV("")), LS_EMEDIA, "without samples"},
+    {"wav without samples", 0, LS_SOURCE_CONTAINER, NULL, TEXT(WAV("")), LS_EMEDIA,
+     "without samples"},
     {"wav with no sample", 0, LS_SOURCE_CONTAINER, NULL, TEXT(WAV("data\0\0\0\0")), LS_EMEDIA, ""},
-    {"ogg of nothing", 0, LS_SOURCE_CONTAINER, NULL, TEXT("OggSzzzzzzzzzzzzzzzzzzzzzz"), LS_EMEDIA, ""},
+    {"ogg of nothing", 0, LS_SOURCE_CONTAINER, NULL, TEXT("OggSzzzzzzzzzzzzzzzzzzzzzz"), LS_EMEDIA,
+     ""},
     {"mp3 of nothing", 0, LS_SOURCE_CONTAINER, NULL,
      TEXT("ID3\3\0\0\0\0\0\0zzzzzzzzzzzzzzzzzzzzzzz"), LS_EMEDIA, ""},
     {"empty.mp4", 1, LS_SOURCE_CONTAINER, "hard/empty.mp4", NULL, 0, LS_EMEDIA, "empty"},
     {"garbage.mp4", 1, LS_SOURCE_CONTAINER, "hard/garbage.mp4", NULL, 0, LS_EMEDIA, "no media"},
     {"truncated.mp4", 1, LS_SOURCE_CONTAINER, "hard/truncated.mp4", NULL, 0, LS_EMEDIA, "moov"},
-    {"head of a faststart", 1, LS_SOURCE_CONTAINER, "talking/presenter_720p_faststart.mp4", NULL, 3000,
-     LS_EMEDIA, ""},
+    {"head of a faststart", 1, LS_SOURCE_CONTAINER, "talking/presenter_720p_faststart.mp4", NULL,
+     3000, LS_EMEDIA, ""},
     {"no sound", 0, LS_SOURCE_CONTAINER, "hard/noaudio.mp4", NULL, 0, LS_ECODEC,
      "no sound stream; its streams: video h264"},
     {"no picture", 1, LS_SOURCE_CONTAINER, "audio/jfk.wav", NULL, 0, LS_ECODEC,
      "no video stream; its streams: audio pcm_s16le"},
-    {"still as container", 1, LS_SOURCE_CONTAINER, "images/astronaut.png", NULL, 0, LS_ECODEC, "still"},
-    {"picture as voice", 0, LS_SOURCE_CONTAINER, "images/astronaut.png", NULL, 0, LS_ECODEC, "voice"},
+    {"still as container", 1, LS_SOURCE_CONTAINER, "images/astronaut.png", NULL, 0, LS_ECODEC,
+     "still"},
+    {"picture as voice", 0, LS_SOURCE_CONTAINER, "images/astronaut.png", NULL, 0, LS_ECODEC,
+     "voice"},
     {"container as still", 1, LS_SOURCE_STILL, "hard/noaudio.mp4", NULL, 0, LS_ECODEC, "container"},
     {"cut jpeg", 1, LS_SOURCE_STILL, "images/grace_hopper_512x512.jpg", NULL, 100, LS_EMEDIA, ""},
 };
@@ -133,9 +150,9 @@ static void test_rows(void)
 // Broken in the middle: what can be decoded is, and a warning says so; it never hangs or dies.
 static void test_damage(void)
 {
-    static const char *const names[] = {"hard/mpeg2.ts",      "talking/lbbc2a.mpg", "hard/fragmented.mp4",
-                                        "hard/vp9_opus.webm", "hard/noaudio.mp4",   "hard/hevc_8bit.mp4",
-                                        "hard/av1_opus.mp4",  "hard/vp8_vorbis.webm"};
+    static const char *const names[] = {
+        "hard/mpeg2.ts",    "talking/lbbc2a.mpg", "hard/fragmented.mp4", "hard/vp9_opus.webm",
+        "hard/noaudio.mp4", "hard/hevc_8bit.mp4", "hard/av1_opus.mp4",   "hard/vp8_vorbis.webm"};
     struct ls_options opt = drive_options();
     size_t i, k;
     int way;
@@ -300,7 +317,8 @@ static void test_memory(void)
     opt.decoder_bytes_max = 16 << 20;
     t.data = data;
     drive_run(&t, &opt);
-    if (!CHECK(t.err.code == LS_ENOMEM || t.err.code == LS_EMEDIA || t.err.code == LS_EDECODER, "memory"))
+    if (!CHECK(t.err.code == LS_ENOMEM || t.err.code == LS_EMEDIA || t.err.code == LS_EDECODER,
+               "memory"))
         printf("  %s %s\n", ls_err_reason(t.err.code), t.err.text);
     free(data);
 }
@@ -374,8 +392,12 @@ static void test_records(void)
     size_t i;
 
     for (i = 0; i < sizeof frames / sizeof *frames; i++) {
-        c = (struct ls_decode_check){.has_info = true, .has_ring = true, .slots = 4, .next_idx = 5,
-                                     .frames = 5, .last_pts = 900};
+        c = (struct ls_decode_check){.has_info = true,
+                                     .has_ring = true,
+                                     .slots = 4,
+                                     .next_idx = 5,
+                                     .frames = 5,
+                                     .last_pts = 900};
         c.slot_out[0] = true;
         CHECK((ls_check_frame(&c, &frames[i].f, NULL) == 0) == frames[i].good, frames[i].name);
     }

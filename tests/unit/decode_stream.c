@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streaming, raw inputs, further passes, back-pressure: what a decode process does beyond a plain file.
-// Frames and sound must come out while the input is still arriving; a loop must give the same frames
-// again, forward or backward; memory and disk stay bounded.
+// Streaming, raw inputs, further passes, back-pressure: what a decode process does beyond a plain
+// file. Frames and sound must come out while the input is still arriving; a loop must give the same
+// frames again, forward or backward; memory and disk stay bounded.
 #include "tests/unit/_decode.h"
 
 #include <math.h>
@@ -194,7 +194,8 @@ static void check_passes(const char *name)
         const struct drive_frame *f = &t.frame[i], *back = &t.frame[2 * n - 1 - i];
 
         if (!CHECK(back->idx == i && back->digest == f->digest, name) ||
-            !CHECK(back->pts == end - f->pts - f->duration && back->duration == f->duration, name) ||
+            !CHECK(back->pts == end - f->pts - f->duration && back->duration == f->duration,
+                   name) ||
             !CHECK(memcmp(f, &t.frame[2 * n + i], sizeof *f) == 0, name)) {
             printf("  frame %d\n", i);
             return;
@@ -205,10 +206,10 @@ static void check_passes(const char *name)
 static void test_passes(void)
 {
     static const char *const names[] = {
-        "talking/lbbc2a.mpg",     "hard/noaudio.mp4",           "hard/vp9_opus.webm",
-        "hard/mpeg2.ts",          "hard/vfr_dropframes.mp4",    "hard/fragmented.mp4",
-        "hard/rot90_h264.mp4",    "hard/hevc_8bit.mp4",         "hard/fps_30000_1001.mp4",
-        "hard/one_frame.mp4",     "scenes/clip_03_sintel.mp4",
+        "talking/lbbc2a.mpg",  "hard/noaudio.mp4",          "hard/vp9_opus.webm",
+        "hard/mpeg2.ts",       "hard/vfr_dropframes.mp4",   "hard/fragmented.mp4",
+        "hard/rot90_h264.mp4", "hard/hevc_8bit.mp4",        "hard/fps_30000_1001.mp4",
+        "hard/one_frame.mp4",  "scenes/clip_03_sintel.mp4",
     };
     struct ls_options opt = drive_options();
     size_t i, small;
