@@ -124,7 +124,7 @@ static int pop(struct ls_pickle *p, uint32_t *out)
 // The top of the stack, which must be of that kind; it stays there.
 static int top(struct ls_pickle *p, enum ls_pickle_kind kind, uint32_t *out)
 {
-    uint32_t v;
+    uint32_t v = 0;
     int r = pop(p, &v);
 
     if (r < 0)
@@ -389,7 +389,7 @@ static int op_global(struct ls_pickle *p, unsigned unused)
 static int op_persid(struct ls_pickle *p, unsigned unused)
 {
     struct ls_pickle_storage s = {0};
-    uint32_t id, item[6];
+    uint32_t id = 0, item[6];
     int r = pop(p, &id);
 
     (void)unused;
@@ -438,7 +438,7 @@ static int rebuild_tensor(struct ls_pickle *p, uint32_t args)
 
 static int op_reduce(struct ls_pickle *p, unsigned unused)
 {
-    uint32_t args, callable, first;
+    uint32_t args = 0, callable = 0, first;
     int r = pop(p, &args);
 
     (void)unused;
@@ -469,7 +469,7 @@ static int op_reduce(struct ls_pickle *p, unsigned unused)
 // Attributes of an OrderedDict (its version notes) or of a tensor: nothing that is needed.
 static int op_build(struct ls_pickle *p, unsigned unused)
 {
-    uint32_t state, object;
+    uint32_t state, object = 0;
     int r = pop(p, &state);
 
     (void)unused;

@@ -84,7 +84,7 @@ static int read_escape(struct reader *r, char **to)
 {
     static const char from[] = "\"\\/bfnrt", plain[] = "\"\\/\b\f\n\r\t";
     const char *known;
-    unsigned c, low;
+    unsigned c = 0, low = 0;
     int e;
 
     if (r->at == r->end)
