@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device queue. Flow: session -> here -> infer -> back to the session. push, revoke, open and close
-// run on the loop; lane_run on the device threads; the two lists (todo under the lock, done by an atomic
-// stack) are all that they share. The done stack wakes the loop on empty-to-full only.
+// The device queue. Flow: session -> here -> infer -> back to the session. push, revoke, open and
+// close run on the loop; lane_run on the device threads; the two lists (todo under the lock, done
+// by an atomic stack) are all that they share. The done stack wakes the loop on empty-to-full only.
 #include "batch.h"
 
 #include <assert.h>
@@ -152,7 +152,8 @@ static void on_wake(uv_async_t *handle)
     }
 }
 
-static int start_lanes(struct ls_batch *b, struct ls_backend *backend, int lanes, struct ls_err *err)
+static int start_lanes(struct ls_batch *b, struct ls_backend *backend, int lanes,
+                       struct ls_err *err)
 {
     sigset_t all, old;
     int i, r = 0;
@@ -184,8 +185,8 @@ static void on_closed(uv_handle_t *handle)
     free(b);
 }
 
-int ls_batch_open(struct ls_batch **out, struct uv_loop_s *loop, struct ls_backend *backend, int lanes,
-                  int batch_max, int wait_us_max, struct ls_err *err)
+int ls_batch_open(struct ls_batch **out, struct uv_loop_s *loop, struct ls_backend *backend,
+                  int lanes, int batch_max, int wait_us_max, struct ls_err *err)
 {
     struct ls_batch *b = calloc(1, sizeof(*b));
     pthread_condattr_t attr;
@@ -237,7 +238,7 @@ void ls_batch_close(struct ls_batch **b)
 
 void ls_batch_push(struct ls_batch *b, struct ls_work *work)
 {
-    work->err = (struct ls_err){ 0 };
+    work->err = (struct ls_err){0};
     memset(work->busy_us, 0, sizeof(work->busy_us));
     work->pushed_us = now_us();
     pthread_mutex_lock(&b->lock);

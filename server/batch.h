@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device queue: sessions push work, device threads (one a lane) take it, results come back on the
-// loop. Faces of all sessions are gathered into batches: a lane takes up to batch_max of them, oldest
-// first, when the batch is full or its oldest has waited batch_wait_us_max. Detection and mel work are
-// small and hold a frame's whole way up, so they go first. Results do not depend on how work was batched.
+// The device queue: sessions push work, device threads (one a lane) take it, results come back on
+// the loop. Faces of all sessions are gathered into batches: a lane takes up to batch_max of them,
+// oldest first, when the batch is full or its oldest has waited batch_wait_us_max. Detection and
+// mel work are small and hold a frame's whole way up, so they go first. Results do not depend on
+// how work was batched.
 #ifndef LS_BATCH_H
 #define LS_BATCH_H
 
@@ -16,14 +17,15 @@ struct ls_batch;
 
 enum ls_work_kind { LS_WORK_DETECT, LS_WORK_MEL, LS_WORK_FACE };
 
-// One piece of work. Its owner keeps it, and all that it points to, alive and unchanged until on_done.
+// One piece of work. Its owner keeps it, and all that it points to, alive and unchanged until
+// on_done.
 struct ls_work {
     enum ls_work_kind kind;
     union {
         struct {
             const struct ls_frame *frame;
-            int side_px;      // in: the size to look at; out: the one at which faces were found
-            int side_px_max;  // look again at twice the size, up to this, while there is none
+            int side_px;     // in: the size to look at; out: the one at which faces were found
+            int side_px_max; // look again at twice the size, up to this, while there is none
             struct ls_face face[LS_FACES_MAX]; // out
             int count;                         // out
         } detect;
@@ -40,8 +42,9 @@ struct ls_work {
     };
     void (*on_done)(struct ls_work *work); // on the loop
     void *user;
-    struct ls_err err;   // out: code 0 when it went well
-    int64_t busy_us[3];  // out: own share of the lane's time: detect or mel or generate, crop, composite
+    struct ls_err err; // out: code 0 when it went well
+    int64_t
+        busy_us[3]; // out: own share of the lane's time: detect or mel or generate, crop, composite
     struct ls_work *next; // the queue's
     int64_t pushed_us;    // the queue's
 };
@@ -49,12 +52,13 @@ struct ls_work {
 // Starts `lanes` threads. The back end is borrowed.
 LS_MUST int ls_batch_open(struct ls_batch **out, struct uv_loop_s *loop, struct ls_backend *backend,
                           int lanes, int batch_max, int wait_us_max, struct ls_err *err);
-// No work may be queued or running. Joins the threads; the loop must run on until its handle is closed.
+// No work may be queued or running. Joins the threads; the loop must run on until its handle is
+// closed.
 void ls_batch_close(struct ls_batch **b);
 
 void ls_batch_push(struct ls_batch *b, struct ls_work *work);
-// Takes back all work of this user that no lane has begun; on_done is not called for it. Returns how
-// many pieces that were; the others finish as usual.
+// Takes back all work of this user that no lane has begun; on_done is not called for it. Returns
+// how many pieces that were; the others finish as usual.
 int ls_batch_revoke(struct ls_batch *b, void *user);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -347,6 +348,18 @@ bool ls_decode_hungry(const struct ls_decode *d)
     if (d->input_ended || d->failure.code)
         return false;
     return d->over || d->spool.fed - d->read < d->opt->feed_bytes_ahead;
+}
+
+int64_t ls_decode_busy_us(const struct ls_decode *d)
+{
+    struct timespec t;
+    clockid_t clock;
+
+    // A process that has ended and was waited for has no clock any more.
+    if (!d->proc || d->proc->exited || clock_getcpuclockid(d->proc->process.pid, &clock) != 0 ||
+        clock_gettime(clock, &t) != 0)
+        return 0;
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 int64_t ls_decode_fed(const struct ls_decode *d)

@@ -32,7 +32,7 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
                    struct ls_err *err)
 {
     struct ls_engine *e = calloc(1, sizeof(*e));
-    struct ls_model_params model = { .seed = 1 };
+    struct ls_model_params model = {.seed = 1};
     int r;
 
     if (!e)

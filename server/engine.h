@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all sessions of a process share: the loop, the options, the model and its back end, the device
-// queue, the decode processes, the places. Made once by main.c (or a test). Loop thread only, but for
-// the device's own threads.
+// What all sessions of a process share: the loop, the options, the model and its back end, the
+// device queue, the decode processes, the places. Made once by main.c (or a test). Loop thread
+// only, but for the device's own threads.
 #ifndef LS_ENGINE_H
 #define LS_ENGINE_H
 
@@ -31,9 +31,10 @@ struct ls_engine {
 
 // Loads the model, opens the back end and its lanes, starts device threads and decode processes.
 // loop and opt are borrowed for the call (opt is copied).
-LS_MUST int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct ls_options *opt,
-                           struct ls_err *err);
-// No session may be left; stops threads and processes. Run the loop afterwards until it has no handles.
+LS_MUST int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop,
+                           const struct ls_options *opt, struct ls_err *err);
+// No session may be left; stops threads and processes. Run the loop afterwards until it has no
+// handles.
 void ls_engine_close(struct ls_engine **engine);
 // A line for the log: back end, device, arithmetic.
 void ls_engine_describe(const struct ls_engine *engine, char *text, int size);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Voice features of one session. Flow: decode -> here -> (device: mel) -> session. A column depends on
-// samples up to 400 beyond its centre, so a frame at time t needs sound up to t + 212.5 ms; only the last
-// two columns need to know where the voice ends (reflection). Columns beyond either end of the voice are
-// digital silence, -4. Loop thread.
+// Voice features of one session. Flow: decode -> here -> (device: mel) -> session. A column depends
+// on samples up to 400 beyond its centre, so a frame at time t needs sound up to t + 212.5 ms; only
+// the last two columns need to know where the voice ends (reflection). Columns beyond either end of
+// the voice are digital silence, -4. Loop thread.
 #include "features.h"
 
 #include <assert.h>
@@ -13,9 +13,9 @@
 #include "stretch.h"
 
 enum {
-    LEVEL_SAMPLES = 160,  // 10 ms: one block of the silence gate
-    LEVEL_AHEAD = 10,     // blocks: 100 ms, so that a word's start is not clipped
-    PCM_MARGIN = 1024,    // 401 samples before and 400 behind a block of columns, rounded up
+    LEVEL_SAMPLES = 160, // 10 ms: one block of the silence gate
+    LEVEL_AHEAD = 10,    // blocks: 100 ms, so that a word's start is not clipped
+    PCM_MARGIN = 1024,   // 401 samples before and 400 behind a block of columns, rounded up
 };
 
 struct ls_features {
@@ -148,9 +148,12 @@ bool ls_features_mel_next(const struct ls_features *f, struct ls_mel_job *job, f
         to = end < LS_MEL_FFT / 2 + 2 ? end : LS_MEL_FFT / 2 + 2;
     assert(to - from <= LS_MEL_BLOCK * LS_MEL_HOP + PCM_MARGIN);
     memcpy(pcm, ls_stretch_at(&f->mono, from), (size_t)(to - from) * sizeof(float));
-    *job = (struct ls_mel_job){ .pcm = pcm, .pcm_first = from, .pcm_count = to - from,
-                                .total = f->ended ? end : -1, .first = first,
-                                .count = (int)(last - first) };
+    *job = (struct ls_mel_job){.pcm = pcm,
+                               .pcm_first = from,
+                               .pcm_count = to - from,
+                               .total = f->ended ? end : -1,
+                               .first = first,
+                               .count = (int)(last - first)};
     return true;
 }
 

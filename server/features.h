@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session knows of the voice: mel columns (computed once each, by the device), loudness for the
-// silence gate, and the samples that wait to be encoded. Everything is asked for by time on the session's
-// clock and answered "not yet" while the sound is still arriving. Memory is bounded by the caller, who
-// stops the sound while ls_features_ahead is long and forgets what lies behind. Loop thread only.
+// What a session knows of the voice: mel columns (computed once each, by the device), loudness for
+// the silence gate, and the samples that wait to be encoded. Everything is asked for by time on the
+// session's clock and answered "not yet" while the sound is still arriving. Memory is bounded by
+// the caller, who stops the sound while ls_features_ahead is long and forgets what lies behind.
+// Loop thread only.
 #ifndef LS_FEATURES_H
 #define LS_FEATURES_H
 
@@ -35,13 +36,14 @@ bool ls_features_ended(const struct ls_features *f);
 // Length of the voice so far (whole, once ended), in ticks, rounded down.
 int64_t ls_features_ticks(const struct ls_features *f);
 int64_t ls_features_samples(const struct ls_features *f); // mono, 16 kHz
-int64_t ls_features_voice_end(const struct ls_features *f); // samples per channel so far, at its own rate
+int64_t
+ls_features_voice_end(const struct ls_features *f); // samples per channel so far, at its own rate
 // Mel columns of the whole voice, 1 + floor(samples / 200); -1 before its end is known.
 int64_t ls_features_columns(const struct ls_features *f);
 
 // The next block of columns that can be computed: fills job, whose samples lie in `pcm`
-// ([LS_MEL_BLOCK * 200 + 1024]), and returns true; false: nothing new. Put the result back before asking
-// again.
+// ([LS_MEL_BLOCK * 200 + 1024]), and returns true; false: nothing new. Put the result back before
+// asking again.
 bool ls_features_mel_next(const struct ls_features *f, struct ls_mel_job *job, float *pcm);
 LS_MUST int ls_features_mel_put(struct ls_features *f, const float *column, int count,
                                 struct ls_err *err);
@@ -50,12 +52,12 @@ LS_MUST int ls_features_mel_put(struct ls_features *f, const float *column, int 
 bool ls_features_window(const struct ls_features *f, int64_t ticks, float *out);
 // The window that starts at this column (WAV2LIP_EXACT).
 bool ls_features_window_at(const struct ls_features *f, int64_t start, float *out);
-// Is the voice silent around a frame at `ticks` (from hold_ms before it to 100 ms after)? May be asked
-// when ls_features_window said yes.
+// Is the voice silent around a frame at `ticks` (from hold_ms before it to 100 ms after)? May be
+// asked when ls_features_window said yes.
 bool ls_features_silent(const struct ls_features *f, int64_t ticks);
 
-// Voice samples [from, to) of what was pushed, interleaved; they must not be forgotten yet. Returns how
-// many are there from `from` on, at most to - from.
+// Voice samples [from, to) of what was pushed, interleaved; they must not be forgotten yet. Returns
+// how many are there from `from` on, at most to - from.
 int ls_features_voice(const struct ls_features *f, int64_t from, int64_t to, const float **out);
 // Frames before `ticks` will not be asked about again, voice samples before voice_from neither.
 void ls_features_forget(struct ls_features *f, int64_t ticks, int64_t voice_from);

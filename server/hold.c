@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A picture that goes on longer than its input: a still that is shown again and again, a last frame that is
-// held, a video that loops or swings back and forth. A held picture is copied for each frame, since faces
-// are put into frames in place. Flow: decode -> here -> shots. Loop thread.
+// A picture that goes on longer than its input: a still that is shown again and again, a last frame
+// that is held, a video that loops or swings back and forth. A held picture is copied for each
+// frame, since faces are put into frames in place. Flow: decode -> here -> shots. Loop thread.
 #include "session_state.h"
 
 #include <stdlib.h>
@@ -153,7 +153,6 @@ int ls_hold_go_on(struct ls_session *s, struct ls_err *err)
         return 0;
     }
 }
-
 
 void ls_hold_close(struct ls_session *s)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Work on a lane. Flow: batch -> here (crop, generate, composite; detect; mel) -> batch. Device thread.
-// A face whose crop fails leaves the batch alone; an error of the generator is the error of every face
-// in that batch.
+// Work on a lane. Flow: batch -> here (crop, generate, composite; detect; mel) -> batch. Device
+// thread. A face whose crop fails leaves the batch alone; an error of the generator is the error of
+// every face in that batch.
 #include "infer.h"
 
 #include <assert.h>
@@ -67,7 +67,7 @@ void ls_infer_close(struct ls_infer **infer)
 
 static void run_detect(struct ls_infer *infer, struct ls_work *w)
 {
-    struct ls_detect_params params = { .long_side_px = w->detect.side_px };
+    struct ls_detect_params params = {.long_side_px = w->detect.side_px};
     int r;
 
     for (;;) {
@@ -80,7 +80,8 @@ static void run_detect(struct ls_infer *infer, struct ls_work *w)
     w->detect.side_px = params.long_side_px;
 }
 
-// Crops every face; those that fail are left out. Returns how many are staged, their works in front.
+// Crops every face; those that fail are left out. Returns how many are staged, their works in
+// front.
 static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
 {
     struct ls_work *w;
@@ -104,7 +105,7 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
 
 static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
 {
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     struct ls_work *w;
     int64_t t0, share_us;
     int i, n = stage_faces(infer, work, count), r = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way out of a session: frames that are ready, in order, with the sound up to their end, go to the
-// pool as one job at a time; its media become replies. Flow: shots -> here -> (pool: encode, mux) ->
-// replies. job_run runs on a pool thread and touches only what the job holds, the encoder and the digest.
+// The way out of a session: frames that are ready, in order, with the sound up to their end, go to
+// the pool as one job at a time; its media become replies. Flow: shots -> here -> (pool: encode,
+// mux) -> replies. job_run runs on a pool thread and touches only what the job holds, the encoder
+// and the digest.
 #include "session_state.h"
 
 #include <stdlib.h>
@@ -12,14 +13,24 @@ static int encoder_open(struct ls_session *s, struct ls_err *err)
     const struct ls_job *j = &s->job;
     const struct ls_frame *f = &s->outlet.shot[0]->frame;
     struct ls_encode_params p = {
-        .container = j->output.container, .video = j->output.video, .audio = j->output.audio,
-        .crf = j->output.crf, .bit_rate = j->output.bit_rate, .speed = j->output.speed,
-        .latency = j->output.latency, .threads = (int)s->engine->opt.encode_threads,
+        .container = j->output.container,
+        .video = j->output.video,
+        .audio = j->output.audio,
+        .crf = j->output.crf,
+        .bit_rate = j->output.bit_rate,
+        .speed = j->output.speed,
+        .latency = j->output.latency,
+        .threads = (int)s->engine->opt.encode_threads,
         .chunk_bytes_max = j->output.chunk_bytes_max,
-        .width_px = f->width_px, .height_px = f->height_px, .format = f->format,
-        .matrix = f->matrix, .full_range = f->full_range,
-        .sar_num = s->video_info.sar_num, .sar_den = s->video_info.sar_den,
-        .rate_num = s->video_info.rate_num, .rate_den = s->video_info.rate_den,
+        .width_px = f->width_px,
+        .height_px = f->height_px,
+        .format = f->format,
+        .matrix = f->matrix,
+        .full_range = f->full_range,
+        .sar_num = s->video_info.sar_num,
+        .sar_den = s->video_info.sar_den,
+        .rate_num = s->video_info.rate_num,
+        .rate_den = s->video_info.rate_den,
     };
 
     if (j->output.audio != LS_AUDIO_NONE) {
@@ -72,7 +83,7 @@ static void job_run(uv_work_t *request)
 
 static void report_frames(struct ls_session *s, const struct outlet_job *job)
 {
-    struct ls_reply reply = { .kind = LS_REPLY_FRAMES };
+    struct ls_reply reply = {.kind = LS_REPLY_FRAMES};
     struct ls_frame_info *info;
     int i;
 
@@ -84,8 +95,10 @@ static void report_frames(struct ls_session *s, const struct outlet_job *job)
     for (i = 0; i < job->shot_count; i++) {
         const struct shot *shot = job->shot[i];
 
-        info[i] = (struct ls_frame_info){ .idx = s->out_idx + i, .source_idx = shot->source_idx,
-                                          .pts = shot->pts, .action = shot->action };
+        info[i] = (struct ls_frame_info){.idx = s->out_idx + i,
+                                         .source_idx = shot->source_idx,
+                                         .pts = shot->pts,
+                                         .action = shot->action};
         if (shot->spot.found) {
             info[i].box = shot->spot.face.box;
             info[i].score = shot->spot.face.score;
@@ -106,7 +119,7 @@ static void send_media(struct ls_session *s, struct outlet_job *job)
         if (!s->first_media_us)
             s->first_media_us = ls_now_us();
         s->bytes_out += (int64_t)job->media[i].size;
-        reply = (struct ls_reply){ .kind = LS_REPLY_MEDIA, .media = job->media[i] };
+        reply = (struct ls_reply){.kind = LS_REPLY_MEDIA, .media = job->media[i]};
         job->media[i].data = NULL;
         s->events.on_reply(s->user, &reply);
     }
@@ -152,7 +165,8 @@ static void on_job_done(uv_work_t *request, int status)
     ls_session_idle(s);
 }
 
-// Copies the voice up to the end of the job's last frame: the pool must not see the growing stretch.
+// Copies the voice up to the end of the job's last frame: the pool must not see the growing
+// stretch.
 static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_err *err)
 {
     const struct shot *last = job->shot_count ? job->shot[job->shot_count - 1] : NULL;

@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session tells its caller beside the media: stages, progress, warnings (never more than one a
-// reason and second; what came between is counted), the summary. Loop thread.
+// What a session tells its caller beside the media: stages, progress, warnings (never more than one
+// a reason and second; what came between is counted), the summary. Loop thread.
 #include "session_state.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+// The decode processes keep their own count.
+static void count_decoding(struct ls_session *s)
+{
+    int64_t us = 0;
+
+    if (s->audio)
+        us += ls_decode_busy_us(s->audio);
+    if (s->video)
+        us += ls_decode_busy_us(s->video);
+    if (us > s->part_us[LS_PART_DECODE])
+        s->part_us[LS_PART_DECODE] = us;
+}
+
 void ls_report_progress(struct ls_session *s)
 {
-    struct ls_reply reply = { .kind = LS_REPLY_PROGRESS };
+    struct ls_reply reply = {.kind = LS_REPLY_PROGRESS};
     int64_t now = ls_now_us(), since = now - s->started_us, left;
 
     reply.progress.stage = s->stage;
@@ -24,6 +37,7 @@ void ls_report_progress(struct ls_session *s)
         left = reply.progress.frames_total - s->out_idx;
         reply.progress.eta_ms = left > 0 ? since / 1000 * left / s->out_idx : 0;
     }
+    count_decoding(s);
     memcpy(reply.progress.part_us, s->part_us, sizeof(s->part_us));
     s->progress_us = now;
     s->events.on_reply(s->user, &reply);
@@ -39,7 +53,7 @@ void ls_report_stage(struct ls_session *s, enum ls_stage stage)
 
 static void send_warning(struct ls_session *s, struct warning_state *w)
 {
-    struct ls_reply reply = { .kind = LS_REPLY_WARNING };
+    struct ls_reply reply = {.kind = LS_REPLY_WARNING};
 
     snprintf(reply.warning.reason, sizeof(reply.warning.reason), "%s", w->reason);
     snprintf(reply.warning.text, sizeof(reply.warning.text), "%s", w->text);
@@ -90,7 +104,7 @@ void ls_report_tick(struct ls_session *s)
 
 void ls_report_summary(struct ls_session *s)
 {
-    struct ls_reply reply = { .kind = LS_REPLY_SUMMARY };
+    struct ls_reply reply = {.kind = LS_REPLY_SUMMARY};
     double wall = (double)(ls_now_us() - s->started_us) / 1e6;
     bool even;
     int i;
@@ -110,9 +124,11 @@ void ls_report_summary(struct ls_session *s)
         s->first_media_us && s->audio_first_us ? s->first_media_us - s->audio_first_us : -1;
     if (s->end_ticks > 0)
         reply.summary.real_time_factor = (float)(wall * LS_TICKS / (double)s->end_ticks);
+    count_decoding(s);
     memcpy(reply.summary.part_us, s->part_us, sizeof(s->part_us));
     reply.summary.offset_ticks = ls_encode_offset(s->encode);
-    // H.264 with halved chroma knows even sizes only: an odd one shows its last column or row twice.
+    // H.264 with halved chroma knows even sizes only: an odd one shows its last column or row
+    // twice.
     even = s->job.output.video == LS_VIDEO_H264;
     reply.summary.width_px = s->video_info.width_px + (even && s->video_info.width_px % 2);
     reply.summary.height_px = s->video_info.height_px + (even && s->video_info.height_px % 2);

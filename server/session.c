@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session's life and the whole flow: bytes in -> decode (two processes) -> shots (track, features,
-// device) -> outlet (pool: encode, mux) -> replies. Every event ends in ls_session_kick or advance, which
-// moves everything as far as it goes (from a decoder's callback later, since the end closes decoders).
-// Loop thread. What surprises: a session that fails lives on until the
-// device and the pool have let go of its memory; only then on_done comes.
+// A session's life and the whole flow: bytes in -> decode (two processes) -> shots (track,
+// features, device) -> outlet (pool: encode, mux) -> replies. Every event ends in ls_session_kick
+// or advance, which moves everything as far as it goes (from a decoder's callback later, since the
+// end closes decoders). Loop thread. What surprises: a session that fails lives on until the device
+// and the pool have let go of its memory; only then on_done comes.
 #include "session_state.h"
 
 #include <assert.h>
@@ -24,7 +24,8 @@ int64_t ls_now_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-// --- end -------------------------------------------------------------------------------------------
+// --- end
+// -------------------------------------------------------------------------------------------
 
 // Nothing of ours is in use by another thread: let go of everything and say so.
 static void finish(struct ls_session *s)
@@ -96,12 +97,13 @@ void ls_session_free(struct ls_session **s)
     uv_close((uv_handle_t *)&gone->tick, on_handle_closed);
 }
 
-// --- voice -----------------------------------------------------------------------------------------
+// --- voice
+// -----------------------------------------------------------------------------------------
 
 static void on_mel_done(struct ls_work *w)
 {
     struct ls_session *s = w->user;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     s->mel_busy = false;
     s->part_us[LS_PART_MEL] += w->busy_us[0];
@@ -134,20 +136,20 @@ static int check_voice(struct ls_session *s, struct ls_err *err)
     if (!ls_features_ended(s->features) ||
         samples >= (ls_session_exact(s) ? LS_MEL_HOP * (LS_MEL_WINDOW - 1) : LS_MEL_FFT / 2 + 2))
         return 0;
-    return ls_fail_field(err, LS_ESHORT, "audio", "the voice lasts %.3f s; at least %.3f s are needed",
-                         (double)samples / LS_SAMPLE_RATE,
-                         ls_session_exact(s) ? 0.1875 : 402.0 / LS_SAMPLE_RATE);
+    return ls_fail_field(
+        err, LS_ESHORT, "audio", "the voice lasts %.3f s; at least %.3f s are needed",
+        (double)samples / LS_SAMPLE_RATE, ls_session_exact(s) ? 0.1875 : 402.0 / LS_SAMPLE_RATE);
 }
 
 static void on_audio(void *user, const struct ls_decode_audio *info)
 {
     struct ls_session *s = user;
-    struct ls_err err = { 0 };
-    struct ls_features_params p = { .sample_rate_hz = info->sample_rate_hz,
-                                    .channels = info->channels,
-                                    .threshold_dbfs = s->job.silence.threshold_dbfs,
-                                    .hold_ms = s->job.silence.hold_ms,
-                                    .offset_ms = s->job.audio_offset_ms };
+    struct ls_err err = {0};
+    struct ls_features_params p = {.sample_rate_hz = info->sample_rate_hz,
+                                   .channels = info->channels,
+                                   .threshold_dbfs = s->job.silence.threshold_dbfs,
+                                   .hold_ms = s->job.silence.hold_ms,
+                                   .offset_ms = s->job.audio_offset_ms};
 
     s->audio_info = *info;
     s->audio_info_known = true;
@@ -160,7 +162,7 @@ static void on_sound(void *user, const float *mono, int mono_count, const float 
                      int voice_count)
 {
     struct ls_session *s = user;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     if (!s->failing &&
         ls_features_push(s->features, mono, mono_count, voice, voice_count, &err) < 0)
@@ -171,7 +173,7 @@ static void on_sound(void *user, const float *mono, int mono_count, const float 
 static void on_audio_end(void *user, const struct ls_decode_end *end)
 {
     struct ls_session *s = user;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     (void)end;
     ls_features_end(s->features);
@@ -180,12 +182,13 @@ static void on_audio_end(void *user, const struct ls_decode_end *end)
     ls_session_kick(s);
 }
 
-// --- picture ---------------------------------------------------------------------------------------
+// --- picture
+// ---------------------------------------------------------------------------------------
 
 static void on_video(void *user, const struct ls_decode_video *info)
 {
     struct ls_session *s = user;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     s->video_info = *info;
     s->video_info_known = true;
@@ -197,7 +200,7 @@ static void on_video(void *user, const struct ls_decode_video *info)
 static void on_frame(void *user, const struct ls_decode_frame *frame)
 {
     struct ls_session *s = user;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     if (!s->failing && ls_shots_frame(s, frame, &err) < 0)
         ls_session_broke(s, &err);
@@ -235,7 +238,8 @@ static void on_decode_error(void *user, const struct ls_err *err)
         ls_session_broke(s, err);
 }
 
-// --- flow ------------------------------------------------------------------------------------------
+// --- flow
+// ------------------------------------------------------------------------------------------
 
 static void pace_voice(struct ls_session *s)
 {
@@ -243,8 +247,8 @@ static void pace_voice(struct ls_session *s)
 
     if (!s->features || !s->audio)
         return;
-    pause = ls_features_ahead(s->features, s->heard_ticks) >
-            (double)s->engine->opt.sound_seconds_ahead;
+    pause =
+        ls_features_ahead(s->features, s->heard_ticks) > (double)s->engine->opt.sound_seconds_ahead;
     if (pause != s->voice_paused)
         ls_decode_pause(s->audio, pause);
     s->voice_paused = pause;
@@ -267,7 +271,7 @@ static int flow(struct ls_session *s, struct ls_err *err)
 
 static void advance(struct ls_session *s)
 {
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     if (s->done || s->advancing)
         return;
@@ -288,7 +292,7 @@ static void advance(struct ls_session *s)
 static void check_idle(struct ls_session *s, int64_t now)
 {
     const struct ls_options *opt = &s->engine->opt;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     if (ls_session_hungry(s) && now - s->input_us > opt->input_idle_ms_max * 1000)
         ls_fail(&err, LS_EIDLE, "no input came for %" PRId64 " ms", opt->input_idle_ms_max);
@@ -312,18 +316,23 @@ static void on_tick(uv_timer_t *timer)
         ls_report_tick(s);
 }
 
-// --- begin and inputs ------------------------------------------------------------------------------
+// --- begin and inputs
+// ------------------------------------------------------------------------------
 
 static int open_audio(struct ls_session *s, struct ls_err *err)
 {
     static const struct ls_decode_events events = {
-        .on_audio = on_audio, .on_sound = on_sound, .on_warning = on_warning,
-        .on_end = on_audio_end, .on_hungry = on_hungry, .on_error = on_decode_error,
+        .on_audio = on_audio,
+        .on_sound = on_sound,
+        .on_warning = on_warning,
+        .on_end = on_audio_end,
+        .on_hungry = on_hungry,
+        .on_error = on_decode_error,
     };
-    struct ls_decode_params p = { .source = s->job.audio.source,
-                                  .sample_rate_hz = s->job.audio.sample_rate_hz,
-                                  .channels = s->job.audio.channels,
-                                  .sample = s->job.audio.format };
+    struct ls_decode_params p = {.source = s->job.audio.source,
+                                 .sample_rate_hz = s->job.audio.sample_rate_hz,
+                                 .channels = s->job.audio.channels,
+                                 .sample = s->job.audio.format};
 
     return ls_decode_open(&s->audio, s->engine->decoders, &p, &events, s, err);
 }
@@ -331,19 +340,27 @@ static int open_audio(struct ls_session *s, struct ls_err *err)
 static int open_video(struct ls_session *s, struct ls_err *err)
 {
     static const struct ls_decode_events events = {
-        .on_video = on_video, .on_frame = on_frame, .on_warning = on_warning,
-        .on_end = on_video_end, .on_hungry = on_hungry, .on_error = on_decode_error,
+        .on_video = on_video,
+        .on_frame = on_frame,
+        .on_warning = on_warning,
+        .on_end = on_video_end,
+        .on_hungry = on_hungry,
+        .on_error = on_decode_error,
     };
     const struct ls_job *j = &s->job;
     bool rgb = j->video.source == LS_SOURCE_FRAMES && j->video.format == LS_PIX_RGB24 &&
                j->output.video == LS_VIDEO_RGB24;
     struct ls_decode_params p = {
-        .video = true, .source = j->video.source,
-        .width_px = j->video.width_px, .height_px = j->video.height_px, .pixel = j->video.format,
-        .rate_num = j->video.rate_num, .rate_den = j->video.rate_den,
+        .video = true,
+        .source = j->video.source,
+        .width_px = j->video.width_px,
+        .height_px = j->video.height_px,
+        .pixel = j->video.format,
+        .rate_num = j->video.rate_num,
+        .rate_den = j->video.rate_den,
         .work = rgb ? LS_PIX_RGB24 : LS_PIX_I420,
-        .keep = j->video.source != LS_SOURCE_STILL && (j->fit.audio_longer == LS_FIT_LOOP ||
-                                                       j->fit.audio_longer == LS_FIT_PING_PONG),
+        .keep = j->video.source != LS_SOURCE_STILL &&
+                (j->fit.audio_longer == LS_FIT_LOOP || j->fit.audio_longer == LS_FIT_PING_PONG),
         .slots = (int)s->engine->opt.frames_in_flight,
     };
 
@@ -371,7 +388,8 @@ static int admit(const struct ls_engine *engine, const struct ls_job *job, struc
     if (engine->draining)
         return ls_fail(err, LS_EDRAIN, "the server takes no new sessions");
     if (engine->session_count >= engine->opt.sessions_max)
-        return ls_fail(err, LS_EBUSY, "all %" PRId64 " sessions are taken", engine->opt.sessions_max);
+        return ls_fail(err, LS_EBUSY, "all %" PRId64 " sessions are taken",
+                       engine->opt.sessions_max);
     if (engine->model->detector == LS_DETECTOR_NONE && !job->face.box_fixed &&
         job->face.choose != LS_CHOOSE_GIVEN)
         return ls_fail_field(err, LS_ECODEC, "config.face.choose",
@@ -382,7 +400,7 @@ static int admit(const struct ls_engine *engine, const struct ls_job *job, struc
 int ls_session_new(struct ls_session **out, struct ls_engine *engine, const struct ls_job *job,
                    const struct ls_session_events *events, void *user, struct ls_err *err)
 {
-    struct ls_reply accepted = { .kind = LS_REPLY_ACCEPTED };
+    struct ls_reply accepted = {.kind = LS_REPLY_ACCEPTED};
     struct ls_session *s;
     int r = admit(engine, job, err);
 
@@ -503,7 +521,7 @@ int ls_session_regions(struct ls_session *s, const struct ls_region *item, int c
 
 void ls_session_half_close(struct ls_session *s)
 {
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     if (s->half_closed || s->failing || s->done)
         return;
@@ -525,7 +543,7 @@ void ls_session_half_close(struct ls_session *s)
 
 void ls_session_stop(struct ls_session *s)
 {
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     if (s->failing || s->done || s->shots_over)
         return;

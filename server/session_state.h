@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of a session, for the files that make one up: session.c (life, inputs, events), shots.c (the
-// frames on their way), outlet.c (encoding and replies), report.c (progress, warnings, summary). Nobody
-// else includes it. Loop thread, but for what outlet.c hands to the pool in a job.
+// The inside of a session, for the files that make one up: session.c (life, inputs, events),
+// shots.c (the frames on their way), outlet.c (encoding and replies), report.c (progress, warnings,
+// summary). Nobody else includes it. Loop thread, but for what outlet.c hands to the pool in a job.
 #ifndef LS_SESSION_STATE_H
 #define LS_SESSION_STATE_H
 
@@ -27,7 +27,7 @@ struct shot {
     struct ls_frame frame;
     int slot; // of the decoder's ring; -1: one of the session's own buffers, `buffer`
     int buffer;
-    int64_t source_idx, pts, duration; // pts in the output's time
+    int64_t source_idx, pts, duration;    // pts in the output's time
     bool tracked, spotted, heard, beyond; // beyond: after the voice's end, kept as it is
     bool bypass;
     enum shot_state state;
@@ -79,19 +79,19 @@ struct ls_session {
     int region_count, region_capacity;
 
     // The picture's time.
-    bool pass_ended;      // the decoder waits to be told to go on
-    bool backward;        // direction of the running pass
-    int64_t pass;         // 0, 1, …
-    int64_t pass_offset;  // ticks at which the running pass begins
+    bool pass_ended;     // the decoder waits to be told to go on
+    bool backward;       // direction of the running pass
+    int64_t pass;        // 0, 1, …
+    int64_t pass_offset; // ticks at which the running pass begins
     int64_t last_source_idx, last_duration;
-    bool voice_over;      // frames that have not heard the voice are not part of the output
-    bool shots_over;      // no further frame will be made, and none is surplus
-    bool still_known;     // the still or held picture is in hold_source
+    bool voice_over;  // frames that have not heard the voice are not part of the output
+    bool shots_over;  // no further frame will be made, and none is surplus
+    bool still_known; // the still or held picture is in hold_source
     struct ls_frame hold_source;
     uint8_t *hold_data;
     struct ls_spot hold_spot;
-    int64_t hold_pts;     // ticks of the first held frame
-    int64_t hold_count;   // frames made of it
+    int64_t hold_pts;   // ticks of the first held frame
+    int64_t hold_count; // frames made of it
     struct hold_buffer hold[HOLD_BUFFERS];
 
     // Frames on their way, oldest first.
@@ -129,7 +129,7 @@ struct ls_session {
     int64_t backlog_moved_us;
 
     // Life.
-    int busy;    // works at the device, jobs in the pool
+    int busy; // works at the device, jobs in the pool
     bool failing, done, advancing;
     struct ls_err err;
     uv_timer_t kick, tick;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frames of a session on their way from the decoder to the encoder ("shots"), in the order of the
-// output. Flow: decode -> here (track, features: does it get a face, does it hear the voice) -> device ->
-// here -> outlet. A shot waits for two things, in any order: its spot (where the face is) and its mel
-// window. Loop thread. What surprises: the default profile tracks a frame as soon as it arrives, the exact
-// one only when the voice reaches it, because the original's smoothing knows how many frames there are.
+// The frames of a session on their way from the decoder to the encoder ("shots"), in the order of
+// the output. Flow: decode -> here (track, features: does it get a face, does it hear the voice) ->
+// device -> here -> outlet. A shot waits for two things, in any order: its spot (where the face is)
+// and its mel window. Loop thread. What surprises: the default profile tracks a frame as soon as it
+// arrives, the exact one only when the voice reaches it, because the original's smoothing knows how
+// many frames there are.
 #include "session_state.h"
 
 #include <assert.h>
@@ -73,11 +74,13 @@ void ls_shots_leave(struct ls_session *s, struct shot *shot)
     shot_drop(s, shot);
 }
 
-// --- where the voice stands ------------------------------------------------------------------------
+// --- where the voice stands
+// ------------------------------------------------------------------------
 
 static enum voice listen_exact(struct ls_session *s, int64_t idx, float *window)
 {
-    int64_t columns = ls_features_columns(s->features), start = ls_mel_start_exact(idx, ls_session_rate(s));
+    int64_t columns = ls_features_columns(s->features),
+            start = ls_mel_start_exact(idx, ls_session_rate(s));
 
     if (columns >= 0) {
         if (idx >= ls_mel_frames_exact(columns, ls_session_rate(s)))
@@ -88,8 +91,9 @@ static enum voice listen_exact(struct ls_session *s, int64_t idx, float *window)
     return ls_features_window_at(s->features, start, window) ? VOICE_HEARD : VOICE_WAIT;
 }
 
-// Does a frame at [pts, pts + duration) belong to the output, and what does it hear? It belongs when its
-// middle lies before the voice's end, which at a constant rate makes round(seconds * rate) frames.
+// Does a frame at [pts, pts + duration) belong to the output, and what does it hear? It belongs
+// when its middle lies before the voice's end, which at a constant rate makes round(seconds * rate)
+// frames.
 enum voice ls_shots_listen(struct ls_session *s, int64_t idx, int64_t pts, int64_t duration,
                            float window[LS_MEL_WINDOW * LS_MEL_BANDS])
 {
@@ -128,7 +132,8 @@ int64_t ls_shots_total(const struct ls_session *s)
     return total > 0 ? total : 1;
 }
 
-// --- arrival ---------------------------------------------------------------------------------------
+// --- arrival
+// ---------------------------------------------------------------------------------------
 
 int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, struct ls_err *err)
 {
@@ -182,7 +187,8 @@ void ls_shots_pass_ended(struct ls_session *s, const struct ls_decode_end *end)
         ls_track_end(s->track);
 }
 
-// --- action ----------------------------------------------------------------------------------------
+// --- action
+// ----------------------------------------------------------------------------------------
 
 static void on_face_done(struct ls_work *w)
 {
@@ -205,11 +211,11 @@ static void generate(struct ls_session *s, struct shot *shot)
     w->kind = LS_WORK_FACE;
     w->face.frame = &shot->frame;
     w->face.box = shot->spot.face.box;
-    w->face.paste = (struct ls_paste){ .mask = s->job.paste.mask,
-                                       .feather_px = s->job.paste.feather_px,
-                                       .colour_match = s->job.paste.colour_match,
-                                       .strength = s->job.paste.strength,
-                                       .exact = ls_session_exact(s) };
+    w->face.paste = (struct ls_paste){.mask = s->job.paste.mask,
+                                      .feather_px = s->job.paste.feather_px,
+                                      .colour_match = s->job.paste.colour_match,
+                                      .strength = s->job.paste.strength,
+                                      .exact = ls_session_exact(s)};
     ls_spots_mouth(&shot->spot.face, w->face.paste.mouth);
     w->on_done = on_face_done;
     w->user = s;
@@ -238,8 +244,9 @@ bool ls_shots_all_heard(const struct ls_session *s)
     return s->shot_count == 0 || s->shot[s->shot_count - 1]->heard;
 }
 
-// After the voice's end, shots that did not hear it are surplus. They leave when the others have their
-// spots: a box depends on the frames that follow, which must not depend on when the end became known.
+// After the voice's end, shots that did not hear it are surplus. They leave when the others have
+// their spots: a box depends on the frames that follow, which must not depend on when the end
+// became known.
 static void drop_surplus(struct ls_session *s)
 {
     int i;
@@ -307,8 +314,7 @@ static void dispatch(struct ls_session *s)
     for (i = 0; i < s->shot_count; i++) {
         shot = s->shot[i];
         // The newest frame may be the last one, which must be held before a face is put into it.
-        if (ls_session_keeps_last(s) && !s->still_known && !s->voice_over &&
-            i == s->shot_count - 1)
+        if (ls_session_keeps_last(s) && !s->still_known && !s->voice_over && i == s->shot_count - 1)
             break;
         if (shot->state == SHOT_ARRIVED && shot->heard && shot->spotted)
             act(s, shot);

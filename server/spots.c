@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the face is in each frame on its way ("spots"): from the track, from the caller's boxes, or, when
-// the picture repeats, as in its first pass. Flow: shots -> here (device: detect) -> shots. Loop thread.
+// Where the face is in each frame on its way ("spots"): from the track, from the caller's boxes,
+// or, when the picture repeats, as in its first pass. Flow: shots -> here (device: detect) ->
+// shots. Loop thread.
 #include "session_state.h"
 
 #include <assert.h>
@@ -18,9 +19,13 @@ int ls_spots_open(struct ls_session *s, struct ls_err *err)
     bool low = s->job.output.latency == LS_LATENCY_LOW;
     int half = s->job.face.smoothing_frames / 2, room = s->shot_max - 2;
     struct ls_track_params p = {
-        .job = &s->job, .width_px = s->video_info.width_px, .height_px = s->video_info.height_px,
-        .interval = (int)opt->detect_interval, .smooth_half = low && half > 1 ? 1 : half,
-        .side_px = (int)opt->detect_side_px, .side_px_max = 1280,
+        .job = &s->job,
+        .width_px = s->video_info.width_px,
+        .height_px = s->video_info.height_px,
+        .interval = (int)opt->detect_interval,
+        .smooth_half = low && half > 1 ? 1 : half,
+        .side_px = (int)opt->detect_side_px,
+        .side_px_max = 1280,
         .lost_frames_max = (int)(ls_session_rate(s) / 2 + 0.5),
     };
 
@@ -33,8 +38,8 @@ int ls_spots_open(struct ls_session *s, struct ls_err *err)
         p.interval = room - p.smooth_half;
     if (s->engine->model->detector == LS_DETECTOR_BLAZEFACE) {
         p.side_px_max = p.side_px; // it has one size
-        // Measured on the shared clips: real faces score 0.66 or more, all boxes of other things in the film
-        // scenes 0.72 or less, nearly all of them under 0.65.
+        // Measured on the shared clips: real faces score 0.66 or more, all boxes of other things in
+        // the film scenes 0.72 or less, nearly all of them under 0.65.
         p.score_begin = 0.65f;
     }
     return ls_track_new(&s->track, &p, err);
@@ -64,8 +69,8 @@ static bool spot_given(struct ls_session *s, struct shot *shot)
     if (s->job.face.box_fixed) {
         box = s->job.face.box;
     } else {
-        if (!s->half_closed && (s->region_count == 0 ||
-                                s->region[s->region_count - 1].frame < shot->source_idx))
+        if (!s->half_closed &&
+            (s->region_count == 0 || s->region[s->region_count - 1].frame < shot->source_idx))
             return false;
         region = region_find(s, shot->source_idx);
         shot->bypass = region && region->bypass;
@@ -80,7 +85,8 @@ static bool spot_given(struct ls_session *s, struct shot *shot)
     return true;
 }
 
-// Given boxes that miss are held too, if asked; and cut to the frame, of which 4 pixels must remain.
+// Given boxes that miss are held too, if asked; and cut to the frame, of which 4 pixels must
+// remain.
 static void finish_given(struct ls_session *s, struct shot *shot)
 {
     struct ls_box *b = &shot->spot.face.box;
@@ -122,8 +128,8 @@ static int spot_keep(struct ls_session *s, const struct ls_spot *spot, struct ls
 
 static bool will_repeat(const struct ls_session *s)
 {
-    return ls_session_exact(s) ||
-           s->job.fit.audio_longer == LS_FIT_LOOP || s->job.fit.audio_longer == LS_FIT_PING_PONG;
+    return ls_session_exact(s) || s->job.fit.audio_longer == LS_FIT_LOOP ||
+           s->job.fit.audio_longer == LS_FIT_PING_PONG;
 }
 
 static int no_face(struct ls_session *s, const struct shot *shot, struct ls_err *err)
@@ -179,7 +185,8 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
         } else if (s->pass > 0) {
             if (shot->source_idx >= s->spot_count)
                 return ls_fail_field(err, LS_ELIMIT, "config.fit.audio_longer",
-                                     "a video of more than %d frames cannot be repeated", SPOTS_KEPT);
+                                     "a video of more than %d frames cannot be repeated",
+                                     SPOTS_KEPT);
             shot->spot = s->spot[shot->source_idx];
         } else {
             return 0; // exact: not tracked yet
@@ -235,10 +242,11 @@ void ls_spots_detect(struct ls_session *s)
     ls_batch_push(s->engine->batch, &s->detect);
 }
 
-// The ellipse of the MOUTH mask in the face's own coordinates: a quarter wider than the mouth corners, nearly
-// as high as wide, its centre 4 of 96 pixels below their middle (the lower lip moves, the upper hardly).
-// Chosen by eye on the demo model among three sizes: a wider one blurs nose and cheeks. A face without
-// points gets the place where YuNet's boxes have the mouth on average.
+// The ellipse of the MOUTH mask in the face's own coordinates: a quarter wider than the mouth
+// corners, nearly as high as wide, its centre 4 of 96 pixels below their middle (the lower lip
+// moves, the upper hardly). Chosen by eye on the demo model among three sizes: a wider one blurs
+// nose and cheeks. A face without points gets the place where YuNet's boxes have the mouth on
+// average.
 void ls_spots_mouth(const struct ls_face *face, float mouth[4])
 {
     float w = face->box.x1 - face->box.x0, h = face->box.y1 - face->box.y0, dx, dy, rx;
@@ -258,4 +266,3 @@ void ls_spots_mouth(const struct ls_face *face, float mouth[4])
     mouth[2] = rx;
     mouth[3] = 0.9f * rx;
 }
-

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contiguous window over a long sequence. The dead space in front is reclaimed when it exceeds what is
-// held, so every item is moved at most once on average.
+// Contiguous window over a long sequence. The dead space in front is reclaimed when it exceeds what
+// is held, so every item is moved at most once on average.
 #include "stretch.h"
 
 #include <assert.h>

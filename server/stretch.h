@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stretch of a long sequence: items (samples, mel columns, levels) that were pushed at its end and not
-// yet dropped at its start, kept contiguous and numbered from the sequence's beginning. One thread.
+// A stretch of a long sequence: items (samples, mel columns, levels) that were pushed at its end
+// and not yet dropped at its start, kept contiguous and numbered from the sequence's beginning. One
+// thread.
 #ifndef LS_STRETCH_H
 #define LS_STRETCH_H
 
@@ -18,7 +19,8 @@ struct ls_stretch {
 };
 
 // Appends count items. LS_ENOMEM leaves it as it was.
-LS_MUST int ls_stretch_push(struct ls_stretch *s, const float *items, int count, struct ls_err *err);
+LS_MUST int ls_stretch_push(struct ls_stretch *s, const float *items, int count,
+                            struct ls_err *err);
 // Forgets items before `until` (a number; beyond the end: all).
 void ls_stretch_drop(struct ls_stretch *s, int64_t until);
 // Item number idx, which must be held; the following ones lie behind it.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tracking. Flow: session -> (device: detect) -> here -> session. A record a frame, from smooth_half
-// frames before the one that is handed out next to the newest one. Loop thread. What surprises: the
-// exact profile looks at every frame and averages forward over five integer boxes in place, as the
-// original does, its treatment of the last frames included (WAV2LIP.md section 3).
+// Tracking. Flow: session -> (device: detect) -> here -> session. A record a frame, from
+// smooth_half frames before the one that is handed out next to the newest one. Loop thread. What
+// surprises: the exact profile looks at every frame and averages forward over five integer boxes in
+// place, as the original does, its treatment of the last frames included (WAV2LIP.md section 3).
 #include "track.h"
 
 #include <assert.h>
@@ -33,12 +33,12 @@ struct ls_track {
     struct record *record; // frames [base, end)
     int capacity;
     int64_t base, end;
-    int64_t decided; // raw spots are known up to and including this frame; -1: none
+    int64_t decided;     // raw spots are known up to and including this frame; -1: none
     int64_t dense_until; // frames up to this one are looked at one by one
-    int64_t out;     // next frame to hand out
+    int64_t out;         // next frame to hand out
     struct follow follow;
     int track_count;
-    int side_px;     // at which faces were found last
+    int side_px; // at which faces were found last
     int keys_without_face;
     struct ls_spot last; // the last spot handed out that was found
 };
@@ -90,7 +90,8 @@ static float overlap(const struct ls_box *a, const struct ls_box *b)
     return w * h / (area(a) + area(b) - w * h);
 }
 
-// How well a face goes on from where the person was: overlap, or nearness for a small fast face. 0: not.
+// How well a face goes on from where the person was: overlap, or nearness for a small fast face. 0:
+// not.
 static float likeness(const struct ls_box *was, const struct ls_box *is)
 {
     float size = sqrtf(area(was)), dx, dy, ratio = area(is) / area(was);
@@ -120,12 +121,13 @@ static float rank(const struct ls_track *t, const struct ls_face *f)
     }
 }
 
-// Whom the faces of a frame continue, given whom we followed. Pure: *follow is updated, nothing else.
+// Whom the faces of a frame continue, given whom we followed. Pure: *follow is updated, nothing
+// else.
 static struct ls_spot associate(const struct ls_track *t, struct follow *follow, int *track_count,
                                 int64_t idx)
 {
     const struct record *r = at(t, idx);
-    struct ls_spot spot = { 0 };
+    struct ls_spot spot = {0};
     float best = 0, value;
     int i, pick = -1;
 
@@ -169,8 +171,8 @@ static struct ls_face face_mix(const struct ls_face *a, const struct ls_face *b,
     struct ls_face m = *a;
     int i;
 
-    m.box = (struct ls_box){ mix(a->box.x0, b->box.x0, k), mix(a->box.y0, b->box.y0, k),
-                             mix(a->box.x1, b->box.x1, k), mix(a->box.y1, b->box.y1, k) };
+    m.box = (struct ls_box){mix(a->box.x0, b->box.x0, k), mix(a->box.y0, b->box.y0, k),
+                            mix(a->box.x1, b->box.x1, k), mix(a->box.y1, b->box.y1, k)};
     m.score = mix(a->score, b->score, k);
     m.points_known = a->points_known && b->points_known;
     for (i = 0; i < LS_POINTS; i++) {
@@ -215,8 +217,8 @@ static void decide(struct ls_track *t, int64_t idx)
         for (i = from + 1; i < idx; i++) {
             at(t, i)->raw = spot;
             if (spot.found)
-                at(t, i)->raw.face = face_mix(&a->raw.face, &spot.face,
-                                              (float)(i - from) / (float)(idx - from));
+                at(t, i)->raw.face =
+                    face_mix(&a->raw.face, &spot.face, (float)(i - from) / (float)(idx - from));
         }
     }
     b->raw = spot;
@@ -307,9 +309,11 @@ bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *s
         return false;
     *idx = want;
     *side_px = t->side_px;
-    // Small faces are searched for at once in a new scene, then now and again: it costs 20 times more.
-    *side_px_max = at(t, want)->cut || t->keys_without_face % KEYS_PER_SEARCH == 0 ? t->p.side_px_max
-                                                                                  : t->side_px;
+    // Small faces are searched for at once in a new scene, then now and again: it costs 20 times
+    // more.
+    *side_px_max = at(t, want)->cut || t->keys_without_face % KEYS_PER_SEARCH == 0
+                       ? t->p.side_px_max
+                       : t->side_px;
     return true;
 }
 
@@ -403,12 +407,12 @@ static void integer_box(const struct ls_track *t, struct ls_box *b)
     pad_box(t, b);
 }
 
-// The original's average: rows idx..idx+4, or the last five rows (fewer as Python slices them) at the
-// end. Rows are made integer and padded when they are first read, and overwritten in place.
+// The original's average: rows idx..idx+4, or the last five rows (fewer as Python slices them) at
+// the end. Rows are made integer and padded when they are first read, and overwritten in place.
 static bool smooth_exact(struct ls_track *t, int64_t idx, struct ls_spot *out)
 {
     int64_t n = t->end, from = idx, until = idx + EXACT_WINDOW, i;
-    double sum[4] = { 0 };
+    double sum[4] = {0};
     struct ls_box *b;
     int count = 0;
 
@@ -419,7 +423,8 @@ static bool smooth_exact(struct ls_track *t, int64_t idx, struct ls_spot *out)
     if (until > n) {
         if (!t->ended)
             return false;
-        // boxes[n - 5:] counts from the end when n < 5: n = 3 gives the last 2 rows, n = 4 the last 1.
+        // boxes[n - 5:] counts from the end when n < 5: n = 3 gives the last 2 rows, n = 4 the
+        // last 1.
         from = n >= EXACT_WINDOW ? n - EXACT_WINDOW : n - EXACT_WINDOW + n;
         from = from < 0 ? 0 : from;
         until = n;
@@ -476,8 +481,8 @@ bool ls_track_next(struct ls_track *t, struct ls_spot *out)
         spot.held = true;
     }
     // A sliver at the frame's edge is no face.
-    if (spot.found && (spot.face.box.x1 - spot.face.box.x0 < 4 ||
-                       spot.face.box.y1 - spot.face.box.y0 < 4))
+    if (spot.found &&
+        (spot.face.box.x1 - spot.face.box.x0 < 4 || spot.face.box.y1 - spot.face.box.y0 < 4))
         spot.found = spot.held = false;
     t->out++;
     *out = spot;

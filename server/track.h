@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the chosen face is in every frame of a pass. Faces are looked for in every interval-th frame, at
-// both sides of a cut and at the end; between two such frames that agree the box is interpolated, else
-// every frame between is looked at. Boxes are averaged over a window that is centred on the frame, so
-// they neither shake nor lag. A track stays with its person: another face is taken only after a cut, or
-// when the person has been gone for half a second. What comes out depends on the frames and the faces
-// found alone, not on when they arrive. Knows no pictures but for the signature of a cut. Loop thread.
+// Where the chosen face is in every frame of a pass. Faces are looked for in every interval-th
+// frame, at both sides of a cut and at the end; between two such frames that agree the box is
+// interpolated, else every frame between is looked at. Boxes are averaged over a window that is
+// centred on the frame, so they neither shake nor lag. A track stays with its person: another face
+// is taken only after a cut, or when the person has been gone for half a second. What comes out
+// depends on the frames and the faces found alone, not on when they arrive. Knows no pictures but
+// for the signature of a cut. Loop thread.
 #ifndef LS_TRACK_H
 #define LS_TRACK_H
 
@@ -18,11 +19,11 @@
 struct ls_track_params {
     const struct ls_job *job; // face.*, profile; borrowed
     int width_px, height_px;
-    int interval;        // frames from one detection to the next, >= 1
-    int lost_frames_max; // so long a track waits for its person
-    int smooth_half;     // frames on each side of the average
+    int interval;             // frames from one detection to the next, >= 1
+    int lost_frames_max;      // so long a track waits for its person
+    int smooth_half;          // frames on each side of the average
     int side_px, side_px_max; // of the picture that the detector sees
-    float score_begin;   // a track begins with a face of at least this score; it goes on with any
+    float score_begin; // a track begins with a face of at least this score; it goes on with any
 };
 
 struct ls_spot {
@@ -44,8 +45,8 @@ LS_MUST int ls_track_frame(struct ls_track *t, bool cut, struct ls_err *err);
 LS_MUST int ls_track_given(struct ls_track *t, const struct ls_box *box, struct ls_err *err);
 // No more frames in this pass.
 void ls_track_end(struct ls_track *t);
-// Is there a frame to be looked at? Then its number and at which sizes (LS_WORK_DETECT). One at a time:
-// answer with ls_track_found before asking again.
+// Is there a frame to be looked at? Then its number and at which sizes (LS_WORK_DETECT). One at a
+// time: answer with ls_track_found before asking again.
 bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *side_px_max);
 void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, int side_px);
 // The next frame's spot, in order; false: not decided yet.

@@ -11,7 +11,7 @@ static char decoder[4096];
 int loopback_open(struct loopback *l, const char *backend, const char *detector)
 {
     const char *build = getenv("LS_BUILD");
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
 
     memset(l, 0, sizeof(*l));
     snprintf(decoder, sizeof(decoder), "%s/lipstream-decode", build ? build : ".");
@@ -49,8 +49,8 @@ void loopback_job(struct ls_job *job, int width, int height, int num, int den, e
     job->video.rate_den = den;
     job->video.format = pixel;
     job->face.box_fixed = true;
-    job->face.box = (struct ls_box){ (float)width * 0.2f, (float)height * 0.2f, (float)width * 0.8f,
-                                     (float)height * 0.9f };
+    job->face.box = (struct ls_box){(float)width * 0.2f, (float)height * 0.2f, (float)width * 0.8f,
+                                    (float)height * 0.9f};
 }
 
 static void keep_warning(struct loopback_call *c, const char *reason)
@@ -139,7 +139,7 @@ static int feed_one(struct loopback_call *c, bool video, struct ls_err *err)
 static bool feed_next(struct loopback_call *c)
 {
     bool audio = c->audio_fed < c->audio_size, video = c->video_fed < c->video_size;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     bool pick;
     int r;
 
@@ -162,7 +162,7 @@ static bool feed_next(struct loopback_call *c)
 
 static void act(struct loopback_call *c)
 {
-    static const struct ls_err cancel = { .code = LS_ECANCEL, .text = "cancelled by the test" };
+    static const struct ls_err cancel = {.code = LS_ECANCEL, .text = "cancelled by the test"};
 
     if (c->stop_after > 0 && c->media_count >= c->stop_after) {
         ls_session_stop(c->session);
@@ -179,9 +179,9 @@ static void act(struct loopback_call *c)
 
 static void begin(struct loopback *l, struct loopback_call *c)
 {
-    static const struct ls_session_events events = { on_reply, on_hungry, on_done };
+    static const struct ls_session_events events = {on_reply, on_hungry, on_done};
 
-    struct ls_violations wrong = { .count = 0 };
+    struct ls_violations wrong = {.count = 0};
 
     c->owner = l;
     if (ls_job_check(&c->job, &l->engine->opt, &wrong) < 0)

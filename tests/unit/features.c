@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Voice features: the same columns and windows however the sound arrives, edges padded with silence, "not
-// yet" exactly until frame time + 212.5 ms, the silence gate, and memory that does not grow.
+// Voice features: the same columns and windows however the sound arrives, edges padded with
+// silence, "not yet" exactly until frame time + 212.5 ms, the silence gate, and memory that does
+// not grow.
 #include "server/features.h"
 
 #include <math.h>
@@ -30,8 +31,8 @@ static void compute(struct ls_features *f, struct ls_err *err)
 
 static struct ls_features *feed(int chunk, struct ls_err *err)
 {
-    struct ls_features_params p = { .sample_rate_hz = LS_SAMPLE_RATE, .channels = 1,
-                                    .threshold_dbfs = -50, .hold_ms = 200 };
+    struct ls_features_params p = {
+        .sample_rate_hz = LS_SAMPLE_RATE, .channels = 1, .threshold_dbfs = -50, .hold_ms = 200};
     struct ls_features *f = NULL;
     int i, n;
 
@@ -50,12 +51,12 @@ static struct ls_features *feed(int chunk, struct ls_err *err)
 
 static void check_chunks(void)
 {
-    static const int chunk[] = { 1, 160, 1023, 16000, SAMPLES };
+    static const int chunk[] = {1, 160, 1023, 16000, SAMPLES};
     static float want[COLUMNS * LS_MEL_BANDS];
-    struct ls_mel_job all = { .pcm = voice, .pcm_count = SAMPLES, .total = SAMPLES,
-                              .count = COLUMNS };
+    struct ls_mel_job all = {
+        .pcm = voice, .pcm_count = SAMPLES, .total = SAMPLES, .count = COLUMNS};
     float window[LS_MEL_WINDOW * LS_MEL_BANDS];
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     char row[60];
     size_t i;
     int c, same;
@@ -71,9 +72,8 @@ static void check_chunks(void)
         snprintf(row, sizeof(row), "chunks of %d samples give the offline columns", chunk[i]);
         CHECK(same, row);
         same = f && ls_features_window_at(f, -3, window) && window[0] == -4 &&
-               window[3 * LS_MEL_BANDS - 1] == -4 &&
-               window[3 * LS_MEL_BANDS] == want[0] && ls_features_window_at(f, COLUMNS - 1, window) &&
-               window[LS_MEL_BANDS] == -4;
+               window[3 * LS_MEL_BANDS - 1] == -4 && window[3 * LS_MEL_BANDS] == want[0] &&
+               ls_features_window_at(f, COLUMNS - 1, window) && window[LS_MEL_BANDS] == -4;
         snprintf(row, sizeof(row), "chunks of %d: silence beyond both ends", chunk[i]);
         CHECK(same, row);
         ls_features_free(&f);
@@ -83,11 +83,11 @@ static void check_chunks(void)
 // The window of a frame at t must be there when sound up to t + 212.5 ms is, and not much earlier.
 static void check_latency(void)
 {
-    struct ls_features_params p = { .sample_rate_hz = LS_SAMPLE_RATE, .channels = 1,
-                                    .threshold_dbfs = -50, .hold_ms = 200 };
+    struct ls_features_params p = {
+        .sample_rate_hz = LS_SAMPLE_RATE, .channels = 1, .threshold_dbfs = -50, .hold_ms = 200};
     float window[LS_MEL_WINDOW * LS_MEL_BANDS];
     struct ls_features *f = NULL;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     int frame, had = 0, need, early = 0, late = 0;
 
     CHECK(ls_features_new(&f, &p, &err) == 0, "new");
@@ -108,14 +108,19 @@ static void check_latency(void)
     ls_features_free(&f);
 }
 
-// Sound from 1 s to 2 s: a frame is silent if nothing is heard from 200 ms before it to 100 ms after.
+// Sound from 1 s to 2 s: a frame is silent if nothing is heard from 200 ms before it to 100 ms
+// after.
 static void check_gate(void)
 {
-    static const struct { const char *name; int ms, silent; } rows[] = {
-        { "start", 0, 1 }, { "880 ms", 880, 1 }, { "920 ms", 920, 0 }, { "middle", 1500, 0 },
-        { "2100 ms: held", 2100, 0 }, { "2220 ms", 2220, 1 }, { "end", 2960, 1 },
+    static const struct {
+        const char *name;
+        int ms, silent;
+    } rows[] = {
+        {"start", 0, 1},     {"880 ms", 880, 1},         {"920 ms", 920, 0},
+        {"middle", 1500, 0}, {"2100 ms: held", 2100, 0}, {"2220 ms", 2220, 1},
+        {"end", 2960, 1},
     };
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     struct ls_features *f;
     size_t i;
 
@@ -124,14 +129,15 @@ static void check_gate(void)
             voice[i] = 0;
     f = feed(4000, &err);
     for (i = 0; f && i < sizeof(rows) / sizeof(rows[0]); i++)
-        CHECK(ls_features_silent(f, (int64_t)rows[i].ms * 90) == (bool)rows[i].silent, rows[i].name);
+        CHECK(ls_features_silent(f, (int64_t)rows[i].ms * 90) == (bool)rows[i].silent,
+              rows[i].name);
     ls_features_free(&f);
 }
 
 int main(void)
 {
-    struct ls_model_params params = { .seed = 1 };
-    struct ls_err err = { 0 };
+    struct ls_model_params params = {.seed = 1};
+    struct ls_err err = {0};
     int i;
 
     for (i = 0; i < SAMPLES; i++)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole flow without a socket, on raw frames and PCM that the test makes: counts, fits, order of source
-// frames, what passes untouched, equal bytes for any chunking, order and concurrency, and how calls end.
+// The whole flow without a socket, on raw frames and PCM that the test makes: counts, fits, order
+// of source frames, what passes untouched, equal bytes for any chunking, order and concurrency, and
+// how calls end.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,14 @@
 #include "_check.h"
 #include "_loopback.h"
 
-enum { W = 96, H = 80, I420 = W * H * 3 / 2, RGB = W * H * 3, FRAMES_MAX = 130, SAMPLES_MAX = 40000 };
+enum {
+    W = 96,
+    H = 80,
+    I420 = W * H * 3 / 2,
+    RGB = W * H * 3,
+    FRAMES_MAX = 130,
+    SAMPLES_MAX = 40000
+};
 
 static uint8_t i420[FRAMES_MAX * I420], rgb[FRAMES_MAX * RGB];
 static int16_t speech[SAMPLES_MAX], quiet[SAMPLES_MAX];
@@ -46,11 +54,18 @@ static void init(struct loopback_call *c, int num, int den, int frames, int samp
     }
 }
 
-static const struct { const char *name; int num, den, samples, want; } counts[] = {
-    { "25 fps, 1 s", 25, 1, 16000, 25 },         { "25 fps, 0.05 s", 25, 1, 800, 1 },
-    { "25 fps, half a frame up", 25, 1, 16320, 26 }, { "25 fps, just below", 25, 1, 16319, 25 },
-    { "30 fps, 1.01 s", 30, 1, 16160, 30 },      { "30000/1001, 2 s", 30000, 1001, 32000, 60 },
-    { "24 fps, 1.234 s", 24, 1, 19744, 30 },     { "60 fps, 1.5 s", 60, 1, 24000, 90 },
+static const struct {
+    const char *name;
+    int num, den, samples, want;
+} counts[] = {
+    {"25 fps, 1 s", 25, 1, 16000, 25},
+    {"25 fps, 0.05 s", 25, 1, 800, 1},
+    {"25 fps, half a frame up", 25, 1, 16320, 26},
+    {"25 fps, just below", 25, 1, 16319, 25},
+    {"30 fps, 1.01 s", 30, 1, 16160, 30},
+    {"30000/1001, 2 s", 30000, 1001, 32000, 60},
+    {"24 fps, 1.234 s", 24, 1, 19744, 30},
+    {"60 fps, 1.5 s", 60, 1, 24000, 90},
 };
 
 static void check_counts(struct loopback *l)
@@ -80,16 +95,20 @@ static const struct {
     int samples, want;
     int source[26];
 } fits[] = {
-    { "loop", LS_FIT_LOOP, LS_FIT_CUT, 24 * 640, 24,
-      { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3 } },
-    { "ping-pong", LS_FIT_PING_PONG, LS_FIT_CUT, 24 * 640, 24,
-      { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 1, 2, 3 } },
-    { "hold last", LS_FIT_HOLD_LAST, LS_FIT_CUT, 24 * 640, 24,
-      { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9 } },
-    { "stop", LS_FIT_STOP, LS_FIT_CUT, 24 * 640, 10, { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 } },
-    { "video longer: cut", LS_FIT_LOOP, LS_FIT_CUT, 4 * 640, 4, { 0, 1, 2, 3 } },
-    { "video longer: keep", LS_FIT_LOOP, LS_FIT_KEEP_ORIGINAL, 4 * 640, 10,
-      { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 } },
+    {"loop", LS_FIT_LOOP, LS_FIT_CUT, 24 * 640, 24, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1,
+                                                     2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3}},
+    {"ping-pong", LS_FIT_PING_PONG, LS_FIT_CUT, 24 * 640, 24, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 8,
+                                                               7, 6, 5, 4, 3, 2, 1, 0, 0, 1, 2, 3}},
+    {"hold last", LS_FIT_HOLD_LAST, LS_FIT_CUT, 24 * 640, 24, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9,
+                                                               9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}},
+    {"stop", LS_FIT_STOP, LS_FIT_CUT, 24 * 640, 10, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+    {"video longer: cut", LS_FIT_LOOP, LS_FIT_CUT, 4 * 640, 4, {0, 1, 2, 3}},
+    {"video longer: keep",
+     LS_FIT_LOOP,
+     LS_FIT_KEEP_ORIGINAL,
+     4 * 640,
+     10,
+     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
 };
 
 static void check_fits(struct loopback *l)
@@ -121,13 +140,17 @@ static void check_fits(struct loopback *l)
 // The same call in many ways must give the same bytes.
 static void check_promises(struct loopback *l)
 {
-    static const struct { const char *name; size_t chunk; int order, sessions; } ways[] = {
-        { "all at once", 0, 0, 1 },       { "1 kB", 1024, 0, 1 },       { "64 kB", 65536, 0, 1 },
-        { "97 bytes", 97, 0, 1 },         { "audio first", 65536, 1, 1 }, { "video first", 65536, 2, 1 },
-        { "four at once", 4096, 0, 4 },
+    static const struct {
+        const char *name;
+        size_t chunk;
+        int order, sessions;
+    } ways[] = {
+        {"all at once", 0, 0, 1},     {"1 kB", 1024, 0, 1},         {"64 kB", 65536, 0, 1},
+        {"97 bytes", 97, 0, 1},       {"audio first", 65536, 1, 1}, {"video first", 65536, 2, 1},
+        {"four at once", 4096, 0, 4},
     };
     struct loopback_call c[4];
-    uint8_t want[32] = { 0 };
+    uint8_t want[32] = {0};
     size_t i;
     int k;
 
@@ -153,15 +176,17 @@ static void check_promises(struct loopback *l)
 static void check_regions(struct loopback *l)
 {
     static const struct ls_region region[] = {
-        { 0, { 20, 20, 80, 76 }, true, false }, { 1, { 0, 0, 0, 0 }, false, false },
-        { 2, { 20, 20, 80, 76 }, true, true },  { 3, { 22, 20, 82, 76 }, true, false },
+        {0, {20, 20, 80, 76}, true, false},
+        {1, {0, 0, 0, 0}, false, false},
+        {2, {20, 20, 80, 76}, true, true},
+        {3, {22, 20, 82, 76}, true, false},
     };
-    static const enum ls_action want[] = { LS_ACTION_SYNCED, LS_ACTION_PASSED_THROUGH,
-                                           LS_ACTION_PASSED_THROUGH, LS_ACTION_SYNCED,
-                                           LS_ACTION_PASSED_THROUGH };
-    static const enum ls_action held[] = { LS_ACTION_SYNCED, LS_ACTION_HELD,
-                                           LS_ACTION_PASSED_THROUGH, LS_ACTION_SYNCED,
-                                           LS_ACTION_HELD };
+    static const enum ls_action want[] = {LS_ACTION_SYNCED, LS_ACTION_PASSED_THROUGH,
+                                          LS_ACTION_PASSED_THROUGH, LS_ACTION_SYNCED,
+                                          LS_ACTION_PASSED_THROUGH};
+    static const enum ls_action held[] = {LS_ACTION_SYNCED, LS_ACTION_HELD,
+                                          LS_ACTION_PASSED_THROUGH, LS_ACTION_SYNCED,
+                                          LS_ACTION_HELD};
     struct loopback_call c;
     int round, k, good;
 
@@ -177,7 +202,8 @@ static void check_regions(struct loopback *l)
         for (k = 0; good && k < 5; k++)
             good = c.info[k].action == (round ? held[k] : want[k]);
         CHECK(good, round ? "regions, held" : "regions");
-        CHECK(memcmp(c.data + 2 * I420, i420 + 2 * I420, I420) == 0, "a bypassed frame is untouched");
+        CHECK(memcmp(c.data + 2 * I420, i420 + 2 * I420, I420) == 0,
+              "a bypassed frame is untouched");
         CHECK(memcmp(c.data, i420, I420) != 0, "a synced frame is not");
         loopback_clear(&c);
     }
@@ -201,8 +227,7 @@ static void check_ends(struct loopback *l)
         c.audio_size = round == 1 ? c.audio_size : 0;
         c.video_size = round == 0 ? c.video_size : 0;
         loopback_run(l, &c, 1);
-        CHECK(c.err.code == LS_EMISSING &&
-                  strcmp(c.err.field, round == 1 ? "video" : "audio") == 0,
+        CHECK(c.err.code == LS_EMISSING && strcmp(c.err.field, round == 1 ? "video" : "audio") == 0,
               "a missing input is named");
         loopback_clear(&c);
     }
@@ -282,11 +307,11 @@ static void check_silence(struct loopback *l)
     loopback_clear(&c);
 }
 
-// Frames without a face, looked at by the detector, with more of them than the voice needs: the frames that
-// wait for a box when the voice ends are the ones behind it.
+// Frames without a face, looked at by the detector, with more of them than the voice needs: the
+// frames that wait for a box when the voice ends are the ones behind it.
 static void check_detector(void)
 {
-    static const int samples[] = { 640, 3 * 640, 7 * 640, 16 * 640 };
+    static const int samples[] = {640, 3 * 640, 7 * 640, 16 * 640};
     struct loopback_call c;
     struct loopback l;
     size_t i;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The face track on scenes made of numbers: where the spots are, that a track stays with its person, that
-// nothing depends on when frames and detections arrive, and the original's smoothing in the exact profile.
+// The face track on scenes made of numbers: where the spots are, that a track stays with its
+// person, that nothing depends on when frames and detections arrive, and the original's smoothing
+// in the exact profile.
 #include "server/track.h"
 
 #include <math.h>
@@ -12,7 +13,8 @@
 
 enum { FRAMES_MAX = 200 };
 
-// A scene: faces by frame. A face is a square of `size` at (x + dx * frame, 100), on frames [from, until).
+// A scene: faces by frame. A face is a square of `size` at (x + dx * frame, 100), on frames [from,
+// until).
 struct actor {
     float x, dx, size;
     int from, until;
@@ -34,8 +36,8 @@ static int look(const struct scene *s, int idx, struct ls_face *out)
         if (idx < a->from || idx >= a->until)
             continue;
         memset(&out[n], 0, sizeof(out[n]));
-        out[n].box = (struct ls_box){ a->x + a->dx * (float)idx, 100, a->x + a->dx * (float)idx + a->size,
-                                      100 + a->size };
+        out[n].box = (struct ls_box){a->x + a->dx * (float)idx, 100,
+                                     a->x + a->dx * (float)idx + a->size, 100 + a->size};
         out[n++].score = 0.9f - (s->frames == 30 ? 0.1f * (float)i : 0);
     }
     return n;
@@ -59,11 +61,17 @@ static int answer(struct ls_track *t, const struct scene *s, int *looked)
 static int run(const struct scene *s, const struct ls_job *job, int half, bool eager,
                struct ls_spot *spot, int *looked)
 {
-    struct ls_track_params p = { .job = job, .width_px = 1000, .height_px = 600, .interval = 4,
-                                 .lost_frames_max = 12, .smooth_half = half, .side_px = 320,
-                                 .side_px_max = 1280, .score_begin = 0.85f };
+    struct ls_track_params p = {.job = job,
+                                .width_px = 1000,
+                                .height_px = 600,
+                                .interval = 4,
+                                .lost_frames_max = 12,
+                                .smooth_half = half,
+                                .side_px = 320,
+                                .side_px_max = 1280,
+                                .score_begin = 0.85f};
     struct ls_track *t = NULL;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     int i, n = 0;
 
     *looked = 0;
@@ -86,16 +94,17 @@ static int run(const struct scene *s, const struct ls_job *job, int half, bool e
     return n;
 }
 
-static const struct scene still = { "still", 40, 0, { { 300, 0, 100, 0, 40 } }, 1 };
-static const struct scene moving = { "moving", 41, 0, { { 100, 5, 100, 0, 41 } }, 1 };
-static const struct scene cut = { "cut", 40, 18, { { 100, 0, 100, 0, 18 }, { 600, 0, 150, 18, 40 } }, 2 };
-static const struct scene two = { "two people, the larger comes later", 60, 0,
-                                  { { 100, 0, 100, 0, 60 }, { 600, 0, 200, 10, 60 } }, 2 };
-static const struct scene gap = { "gone, then another", 90, 0,
-                                  { { 100, 0, 100, 0, 30 }, { 600, 0, 100, 50, 90 } }, 2 };
-static const struct scene empty = { "nobody", 30, 0, { { 0, 0, 0, 0, 0 } }, 0 };
-static const struct scene weak = { "a weak face alone", 30, 0, { { 0, 0, 1, 0, 0 }, { 300, 0, 100, 0, 30 } }, 2 };
-static const struct scene one = { "one frame", 1, 0, { { 300, 0, 100, 0, 1 } }, 1 };
+static const struct scene still = {"still", 40, 0, {{300, 0, 100, 0, 40}}, 1};
+static const struct scene moving = {"moving", 41, 0, {{100, 5, 100, 0, 41}}, 1};
+static const struct scene cut = {"cut", 40, 18, {{100, 0, 100, 0, 18}, {600, 0, 150, 18, 40}}, 2};
+static const struct scene two = {
+    "two people, the larger comes later", 60, 0, {{100, 0, 100, 0, 60}, {600, 0, 200, 10, 60}}, 2};
+static const struct scene gap = {
+    "gone, then another", 90, 0, {{100, 0, 100, 0, 30}, {600, 0, 100, 50, 90}}, 2};
+static const struct scene empty = {"nobody", 30, 0, {{0, 0, 0, 0, 0}}, 0};
+static const struct scene weak = {
+    "a weak face alone", 30, 0, {{0, 0, 1, 0, 0}, {300, 0, 100, 0, 30}}, 2};
+static const struct scene one = {"one frame", 1, 0, {{300, 0, 100, 0, 1}}, 1};
 
 // Field by field: padding bytes say nothing.
 static int same_spot(const struct ls_spot *a, const struct ls_spot *b)
@@ -164,25 +173,31 @@ static void check_hold(struct ls_job job)
           "hold: the last box goes on");
 }
 
-// Rows of integer boxes as the original smooths them (its slices written out by hand for n = 1..7; x0
-// only, the boxes lie at x = 10 i^2), from WAV2LIP.md section 3's rule run in Python.
-static const struct { int n, want[7]; } exact_rows[] = {
-    { 1, { 0 } },
-    { 2, { 5, 7 } },
-    { 3, { 25, 25, 32 } },
-    { 4, { 90, 90, 90, 90 } },
-    { 5, { 60, 72, 84, 93, 93 } },
-    { 6, { 60, 110, 130, 148, 159, 159 } },
-    { 7, { 60, 110, 180, 208, 231, 245, 244 } },
+// Rows of integer boxes as the original smooths them (its slices written out by hand for n = 1..7;
+// x0 only, the boxes lie at x = 10 i^2), from WAV2LIP.md section 3's rule run in Python.
+static const struct {
+    int n, want[7];
+} exact_rows[] = {
+    {1, {0}},
+    {2, {5, 7}},
+    {3, {25, 25, 32}},
+    {4, {90, 90, 90, 90}},
+    {5, {60, 72, 84, 93, 93}},
+    {6, {60, 110, 130, 148, 159, 159}},
+    {7, {60, 110, 180, 208, 231, 245, 244}},
 };
 
 static void check_exact(struct ls_job job)
 {
-    struct ls_track_params p = { .job = &job, .width_px = 1000, .height_px = 600, .interval = 4,
-                                 .side_px = 320, .side_px_max = 320 };
+    struct ls_track_params p = {.job = &job,
+                                .width_px = 1000,
+                                .height_px = 600,
+                                .interval = 4,
+                                .side_px = 320,
+                                .side_px_max = 320};
     struct ls_spot spot;
     struct ls_face face;
-    struct ls_err err = { 0 };
+    struct ls_err err = {0};
     struct ls_track *t;
     size_t row;
     char name[40];
@@ -199,7 +214,7 @@ static void check_exact(struct ls_job job)
         for (i = 0; good && i < n; i++) {
             good = ls_track_frame(t, false, &err) == 0 && ls_track_wants(t, &idx, &side, &side_max);
             memset(&face, 0, sizeof(face));
-            face.box = (struct ls_box){ (float)(10 * i * i) + 0.7f, 20, 500, 400 };
+            face.box = (struct ls_box){(float)(10 * i * i) + 0.7f, 20, 500, 400};
             if (good)
                 ls_track_found(t, &face, 1, side);
         }
