@@ -32,7 +32,7 @@ struct ls_mel_job {
 struct ls_detect_params {
     int long_side_px; // the frame is reduced so that its longer side has this; 0: 320.
                       // YuNet: 64..1280, multiple of 32. BlazeFace has one size and ignores it
-    float score_min; // 0: the detector's own (YuNet 0.6, BlazeFace 0.5)
+    float score_min;  // 0: the detector's own (YuNet 0.6, BlazeFace 0.5)
 };
 enum { LS_FACES_MAX = 32 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pictures, boxes and faces: the words that decoding, detection, tracking and compositing share.
-// Plain data; nothing here owns memory. Coordinates are pixels of the frame as it is stored, x to the
-// right, y down; pixel (0, 0) covers [0, 1) x [0, 1), so its centre is (0.5, 0.5).
+// Plain data; nothing here owns memory. Coordinates are pixels of the frame as it is stored, x to
+// the right, y down; pixel (0, 0) covers [0, 1) x [0, 1), so its centre is (0.5, 0.5).
 #ifndef LS_FRAME_H
 #define LS_FRAME_H
 
@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 enum ls_pixel {
-    LS_PIX_I420,  // 8 bit Y [h][w], U and V [(h+1)/2][(w+1)/2], chroma sited left (MPEG-2, H.264 default)
+    LS_PIX_I420,  // 8 bit Y [h][w], U and V [(h+1)/2][(w+1)/2], chroma sited left (MPEG-2, H.264
+                  // default)
     LS_PIX_RGB24, // one plane [h][w][3], R first
 };
 
@@ -30,10 +31,17 @@ struct ls_box {
     float x0, y0, x1, y1;
 };
 
-enum { LS_POINT_EYE_R, LS_POINT_EYE_L, LS_POINT_NOSE, LS_POINT_MOUTH_R, LS_POINT_MOUTH_L, LS_POINTS };
+enum {
+    LS_POINT_EYE_R,
+    LS_POINT_EYE_L,
+    LS_POINT_NOSE,
+    LS_POINT_MOUTH_R,
+    LS_POINT_MOUTH_L,
+    LS_POINTS
+};
 
-// A face. Points are in the person's own left and right, as YuNet has them; points_known is false for
-// boxes that a caller gave.
+// A face. Points are in the person's own left and right, as YuNet has them; points_known is false
+// for boxes that a caller gave.
 struct ls_face {
     struct ls_box box;
     float score; // 0..1

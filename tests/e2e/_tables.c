@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prints tables of the README from the headers that define them, in Markdown: `tables options` from
-// server/options.h, `tables reasons` from kernels/err.h; `tables flags` prints the options' bare names.
-// Compiled and run by readme.sh, alone.
+// server/options.h, `tables reasons` from kernels/err.h; `tables flags` prints the options' bare
+// names. Compiled and run by readme.sh, alone.
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -283,12 +283,15 @@ static void sound(const struct row *row, const char *path, int rate, int64_t fir
 static void play(const struct row *row)
 {
     struct enc_clip c = clip_of(row);
-    char path[] = "/tmp/lipstream_encode_XXXXXX";
+    const char *build = getenv("LS_BUILD");
+    char path[4096];
     struct ls_err err = {0};
     struct enc_out out;
-    int fd = mkstemp(path), rate = 0;
+    int fd, rate = 0;
     int64_t first;
 
+    snprintf(path, sizeof(path), "%s/encode_XXXXXX", build ? build : ".");
+    fd = mkstemp(path);
     if (!CHECK(fd >= 0 && enc_run(&c, ENC_IN_STEP, 777, &out, &err) == 0, row->name))
         return;
     CHECK(write(fd, out.bytes, out.size) == (ssize_t)out.size, row->name);
