@@ -38,6 +38,7 @@ try:
                 print("%d of %d frames" % (reply.progress.frames_out, reply.progress.frames_total))
             elif kind == "summary":
                 assert reply.summary.sha256 == digest.digest(), "a part is missing"
-                print("%s: %d frames, %d synced" % (out, reply.summary.frames_out, reply.summary.frames_synced))
+                done = (out, reply.summary.frames_out, reply.summary.frames_synced)
+                print("%s: %d frames, %d synced" % done)
 except grpc.RpcError as error:
     sys.exit("%s: %s" % (error.code().name, error.details()))

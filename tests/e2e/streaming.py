@@ -82,7 +82,8 @@ def main():
     low = pb.Output(latency=pb.LATENCY_MODE_LOW)
     rows = [("front-loaded MP4", "face_long.mp4", None), ("fragmented MP4", "face_fragments.mp4", None),
             ("MPEG-TS", "face.ts", None), ("Matroska", "face.mkv", None),
-            ("fragmented MP4, low latency", "face_fragments.mp4", low), ("a still, low latency", "still.jpg", low)]
+            ("fragmented MP4, low latency", "face_fragments.mp4", low),
+            ("a still, low latency", "still.jpg", low)]
 
     def row(name, file, output):
         still = file.endswith(".jpg")
