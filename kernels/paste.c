@@ -94,9 +94,12 @@ void ls_paste_face(float *bgr, const struct ls_paste *paste, const float *alpha)
 
     if (paste->colour_match > 0 && paste->strength > 0)
         edge_difference(difference, paste, alpha);
-    for (int i = 0; i < SIZE * SIZE * 3; i++)
-        bgr[i] =
-            fminf(fmaxf(255 * paste->face[i] + paste->colour_match * difference[i % 3], 0), 255);
+    for (int i = 0; i < SIZE * SIZE; i++)
+        for (int c = 0; c < 3; c++) {
+            float v = 255 * paste->face[3 * i + c] + paste->colour_match * difference[c];
+
+            bgr[3 * i + c] = v > 0 ? v < 255 ? v : 255 : 0;
+        }
 }
 
 static int whole(float v, int end)

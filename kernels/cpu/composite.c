@@ -114,7 +114,7 @@ static void blend_strip(const struct channel *c, uint8_t *row, const struct spot
         float mixed = (float)*out + a * (v - (float)*out);
 
         // a of 0 gives *out again
-        *out = (uint8_t)(fminf(fmaxf(mixed, 0), 255) + 0.5f);
+        *out = (uint8_t)((mixed > 0 ? mixed < 255 ? mixed : 255 : 0) + 0.5f);
     }
 }
 

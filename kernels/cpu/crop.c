@@ -48,7 +48,9 @@ static void sample_row(float *out, const uint8_t *data, const struct axis *x, co
 
 static uint8_t to_byte(float v)
 {
-    return (uint8_t)(fminf(fmaxf(v, 0), 255) + 0.5f);
+    // not fminf and fmaxf: they are calls, for the sake of not-a-numbers, and took a third of the
+    // time
+    return (uint8_t)((v > 0 ? v < 255 ? v : 255 : 0) + 0.5f);
 }
 
 static void crop_rgb24(uint8_t *out, const struct ls_frame *f, const struct ls_box *box)
