@@ -220,12 +220,16 @@ void ls_spots_detect(struct ls_session *s)
     int64_t idx, oldest;
     int side_px, side_px_max;
 
-    if (s->detect_busy || s->shots_over || ls_session_given(s) ||
+    if (s->detect_busy || ls_session_given(s) ||
         !ls_track_wants(s->track, &idx, &side_px, &side_px_max))
         return;
     if (ls_session_still(s)) {
         frame = &s->hold_source;
     } else {
+        // Once the voice is over the track may want a frame that was dropped; those that were made
+        // all have their spots then. The others still need theirs.
+        if (s->shots_over && (s->shot_count == 0 || s->shot[s->shot_count - 1]->spotted))
+            return;
         // Frames of the first pass are numbered as the track numbers them.
         oldest = s->shot[0]->source_idx;
         assert(idx >= oldest && idx - oldest < s->shot_count);
