@@ -45,6 +45,8 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     r = ls_model_open(&e->model, &model, err);
     if (r == 0)
         r = ls_backend_open(&e->backend, opt->backend, e->model, (int)opt->batch_max, err);
+    if (r == 0 && ls_backend_holds_weights(e->backend))
+        ls_model_trim(e->model);
     if (r == 0)
         r = ls_batch_open(&e->batch, loop, e->backend, (int)e->opt.threads, (int)opt->batch_max,
                           (int)opt->batch_wait_us_max, err);

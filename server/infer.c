@@ -16,6 +16,7 @@ struct ls_infer {
     uint8_t *source; // [batch_max][96][96][3]
     float *mel;      // [batch_max][16][80]
     float *face;     // [batch_max][96][96][3]
+    uint8_t *row;    // [batch_max], the first row that the paste reads
     int batch_max;
 };
 
@@ -39,7 +40,8 @@ int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_m
     infer->source = malloc((size_t)batch_max * FACE_VALUES);
     infer->mel = malloc((size_t)batch_max * MEL_VALUES * sizeof(float));
     infer->face = malloc((size_t)batch_max * FACE_VALUES * sizeof(float));
-    if (!infer->source || !infer->mel || !infer->face) {
+    infer->row = malloc((size_t)batch_max);
+    if (!infer->source || !infer->mel || !infer->face || !infer->row) {
         ls_fail(err, LS_ENOMEM, "staging for %d faces", batch_max);
         goto done;
     }
@@ -61,6 +63,7 @@ void ls_infer_close(struct ls_infer **infer)
     free((*infer)->source);
     free((*infer)->mel);
     free((*infer)->face);
+    free((*infer)->row);
     free(*infer);
     *infer = NULL;
 }
@@ -97,6 +100,7 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
         if (r < 0)
             continue;
         memcpy(infer->mel + (size_t)n * MEL_VALUES, w->face.mel, sizeof(w->face.mel));
+        infer->row[n] = (uint8_t)ls_paste_row_first(&w->face.paste);
         work[i] = work[n];
         work[n++] = w;
     }
@@ -106,14 +110,19 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
 static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
 {
     struct ls_err err = {0};
+    int i, n = stage_faces(infer, work, count), r = 0;
+    const struct ls_generate_job job = {.out = infer->face,
+                                        .face = infer->source,
+                                        .mel = infer->mel,
+                                        .row_first = infer->row,
+                                        .count = n};
     struct ls_work *w;
     int64_t t0, share_us;
-    int i, n = stage_faces(infer, work, count), r = 0;
 
     if (n == 0)
         return;
     t0 = now_us();
-    r = ls_generate(infer->lane, infer->face, infer->source, infer->mel, n, &err);
+    r = ls_generate_rows(infer->lane, &job, &err);
     share_us = (now_us() - t0) / n;
     for (i = 0; i < n; i++) {
         w = work[i];
