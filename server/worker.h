@@ -118,6 +118,7 @@ struct ls_clock {
     bool started, warned;
 };
 enum { LS_MARKS_MAX = 4096 };
+enum { LS_WORKER_REACH = 256 * 1024 }; // bytes that a stream may go back
 struct ls_film {
     struct ls_picture picture;
     struct ls_clock clock;

@@ -37,11 +37,23 @@ static int read_spool(void *user, uint8_t *to, int size)
     return size;
 }
 
+// A stream goes back a little, too: demuxers look ahead and return, which FFmpeg does within what
+// its last read happened to bring, a single byte for a slow caller. LS_WORKER_REACH bytes are kept
+// for that.
 static int64_t seek_spool(void *user, int64_t offset, int whence)
 {
     struct ls_input *in = user;
 
     whence &= ~AVSEEK_FORCE;
+    if (!in->w->rewinds) {
+        int64_t front = in->pos > in->w->read_max ? in->pos : in->w->read_max;
+
+        if (whence != SEEK_SET || offset < 0 || offset > front ||
+            offset < in->w->read_max - LS_WORKER_REACH)
+            return AVERROR(ENOSYS);
+        in->pos = offset;
+        return offset;
+    }
     if (whence == AVSEEK_SIZE)
         return in->w->ended ? in->w->available : AVERROR(ENOSYS);
     if (whence == SEEK_CUR)
@@ -234,8 +246,7 @@ int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_snif
     memset(in, 0, sizeof *in);
     in->w = w;
     w->rewinds = rewinds;
-    in->io =
-        avio_alloc_context(buffer, IO_BYTES, 0, in, read_spool, NULL, rewinds ? seek_spool : NULL);
+    in->io = avio_alloc_context(buffer, IO_BYTES, 0, in, read_spool, NULL, seek_spool);
     in->fmt = avformat_alloc_context();
     in->pkt = av_packet_alloc();
     if (!buffer || !in->io || !in->fmt || !in->pkt) {
@@ -244,6 +255,7 @@ int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_snif
         r = ls_fail(err, LS_ENOMEM, "no memory for a demuxer");
         goto done;
     }
+    in->io->seekable = rewinds ? AVIO_SEEKABLE_NORMAL : 0; // what demuxers go by
     in->head_bytes = sniff->head_bytes;
     r = open_format(in, container, err);
     if (r < 0)

@@ -164,7 +164,7 @@ static void progress(struct ls_worker *w, int64_t pos, bool waiting)
     if (pos > w->read_max)
         w->read_max = pos;
     p.read = w->read_max;
-    p.needed = w->rewinds ? 0 : pos < w->available ? pos : w->available;
+    p.needed = w->rewinds || w->read_max < LS_WORKER_REACH ? 0 : w->read_max - LS_WORKER_REACH;
     p.waiting = waiting;
     w->told_read = w->read_max;
     ls_worker_send(w, LS_WIRE_PROGRESS, &p, sizeof p);
