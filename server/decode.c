@@ -68,7 +68,7 @@ static void fail(struct ls_decode *d, const struct ls_err *err)
         return;
     d->failure = *err;
     if (!d->failure.field[0])
-        snprintf(d->failure.field, sizeof d->failure.field, "config.%s", ls_decode_side(d));
+        snprintf(d->failure.field, sizeof d->failure.field, "%s", ls_decode_side(d));
     uv_read_stop((uv_stream_t *)&d->proc->events);
     ls_decode_proc_kill(d->proc);
     kick(d);
@@ -328,7 +328,7 @@ int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls
                 ls_decode_side(d), (long long)ls_spool_held(&d->spool), size,
                 (long long)d->opt->spool_bytes_max);
         if (err)
-            snprintf(err->field, sizeof err->field, "config.%s", ls_decode_side(d));
+            snprintf(err->field, sizeof err->field, "%s", ls_decode_side(d));
         return LS_ELIMIT;
     }
     r = ls_spool_push(&d->spool, ls_decode_pool_loop(d->pool), data, size, err);

@@ -76,19 +76,19 @@ int ls_check_limits(const struct ls_decode_video *v, const struct ls_options *op
     int64_t pixels = (int64_t)v->width_px * v->height_px;
 
     if (v->width_px < 16 || v->height_px < 16)
-        return ls_fail_field(err, LS_EMEDIA, "config.video",
+        return ls_fail_field(err, LS_EMEDIA, "video",
                              "the video input is %dx%d; the least is 16x16", v->width_px,
                              v->height_px);
     if (side > opt->side_px_max)
-        return ls_fail_field(err, LS_ELIMIT, "config.video",
+        return ls_fail_field(err, LS_ELIMIT, "video",
                              "the video input is %dx%d; the limit for a side is %lld", v->width_px,
                              v->height_px, (long long)opt->side_px_max);
     if (pixels > opt->pixels_max)
-        return ls_fail_field(err, LS_ELIMIT, "config.video",
+        return ls_fail_field(err, LS_ELIMIT, "video",
                              "the video input is %dx%d; the limit for width times height is %lld",
                              v->width_px, v->height_px, (long long)opt->pixels_max);
     if (v->rate_num > (double)opt->rate_max * v->rate_den)
-        return ls_fail_field(err, LS_ELIMIT, "config.video",
+        return ls_fail_field(err, LS_ELIMIT, "video",
                              "the video input has %d/%d frames a second; the limit is %lld",
                              v->rate_num, v->rate_den, (long long)opt->rate_max);
     return 0;

@@ -132,7 +132,7 @@ static int on_sound(struct ls_decode *d, const uint8_t *payload, size_t size, st
     if (r < 0)
         return r;
     if (d->check.mono_count > d->opt->audio_seconds_max * 16000)
-        return ls_fail_field(err, LS_ELIMIT, "config.audio",
+        return ls_fail_field(err, LS_ELIMIT, "audio",
                              "the voice is longer than %lld s, the limit (--audio-seconds-max)",
                              (long long)d->opt->audio_seconds_max);
     if (d->check.voice_count > (d->opt->audio_seconds_max + 1) * d->audio.sample_rate_hz)

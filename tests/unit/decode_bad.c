@@ -114,7 +114,7 @@ static void set_source(const char *name, bool video, enum ls_source source)
 static void check_error(const char *name, bool video, int code, const char *text)
 {
     if (!CHECK(t.err.code == code && strstr(t.err.text, text), name) ||
-        !CHECK(strcmp(t.err.field, video ? "config.video" : "config.audio") == 0, name))
+        !CHECK(strcmp(t.err.field, video ? "video" : "audio") == 0, name))
         printf("  %s [%s] %s%s\n", ls_err_reason(t.err.code), t.err.field, t.err.text,
                t.timed_out ? " (timed out)" : "");
 }
