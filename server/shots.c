@@ -285,6 +285,9 @@ static int hear_shots(struct ls_session *s, struct ls_err *err)
             s->heard_ticks = shot->pts;
             break;
         }
+        if (s->made >= s->engine->opt.frames_max)
+            return ls_fail(err, LS_ELIMIT, "more than %" PRId64 " frames (--frames-max)",
+                           s->engine->opt.frames_max);
         shot->heard = true;
         s->made++;
         if (ls_session_exact(s) && s->pass == 0 && !ls_session_given(s) && shot->buffer < 0) {

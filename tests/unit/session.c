@@ -271,6 +271,18 @@ static void check_ends(struct loopback *l)
     loopback_clear(&c);
 }
 
+static void check_length(struct loopback *l)
+{
+    struct loopback_call c;
+
+    init(&c, 25, 1, 10, 24 * 640, true);
+    l->engine->opt.frames_max = 20;
+    loopback_run(l, &c, 1);
+    CHECK(c.err.code == LS_ELIMIT && strstr(c.err.text, "20"), "--frames-max");
+    l->engine->opt.frames_max = l->opt.frames_max;
+    loopback_clear(&c);
+}
+
 static void check_places(struct loopback *l)
 {
     struct loopback_call c[2];
@@ -348,6 +360,7 @@ int main(void)
     check_promises(&l);
     check_regions(&l);
     check_ends(&l);
+    check_length(&l);
     check_places(&l);
     check_silence(&l);
     loopback_close(&l);
