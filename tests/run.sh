@@ -62,7 +62,7 @@ done
 # The summary is held back until the reasons of the skipped tests are printed.
 status=0
 ctest --test-dir build/all --no-tests=error --output-on-failure -j "$jobs" "${args[@]}" 2>&1 </dev/null |
-    tee build/all/run.log | sed '/% tests passed, /,$d' || status=${PIPESTATUS[0]}
+    tee build/all/run.log | sed -u '/% tests passed, /,$d' || status=${PIPESTATUS[0]}
 skipped=$(grep -hE '^SKIP: ' build/all/Testing/Temporary/LastTest.log | sort | uniq -c || true)
 [ -z "$skipped" ] || printf '\nSkipped, and why:\n%s\n' "$skipped"
 printf '\n'
