@@ -71,4 +71,5 @@ def main():
                 f"scipy {scipy.__version__}, ffmpeg {ff}\n" + "\n".join(notes) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

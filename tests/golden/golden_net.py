@@ -220,4 +220,5 @@ def main():
                 (torch.__version__, np.__version__, sys.version.split()[0]))
 
 
-main()
+if __name__ == "__main__":
+    main()
