@@ -29,7 +29,7 @@ struct shot {
     int buffer;
     int64_t source_idx, pts, duration;    // pts in the output's time
     bool tracked, spotted, heard, beyond; // beyond: after the voice's end, kept as it is
-    bool bypass;
+    bool bypass, repeated;                // repeated: of a later pass than the first
     enum shot_state state;
     struct ls_spot spot;
     enum ls_action action;

@@ -167,6 +167,7 @@ int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, st
     shot->source_idx = frame->idx;
     shot->pts = s->pass_offset + frame->pts;
     shot->duration = frame->duration;
+    shot->repeated = s->pass > 0;
     if (s->pass == 0 && !ls_session_given(s) && !ls_session_exact(s)) {
         ls_track_signature(look, &frame->frame);
         cut = s->signature_known && ls_track_is_cut(s->signature, look);
@@ -274,7 +275,7 @@ static int hear_shots(struct ls_session *s, struct ls_err *err)
         case VOICE_WAIT:
             return 0;
         case VOICE_OVER:
-            if (s->job.fit.video_longer != LS_FIT_KEEP_ORIGINAL || s->pass > 0 ||
+            if (s->job.fit.video_longer != LS_FIT_KEEP_ORIGINAL || shot->repeated ||
                 shot->buffer >= 0) {
                 s->voice_over = true;
                 return 0;
