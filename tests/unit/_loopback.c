@@ -69,6 +69,7 @@ static void keep_media(struct loopback_call *c, struct ls_media *media)
     memcpy(c->data + c->size, media->data, media->size);
     c->size += media->size;
     c->backlog += media->size;
+    ls_session_backlog(c->session, c->backlog); // at once, as the RPC layer does
     free(media->data);
 }
 
