@@ -175,9 +175,11 @@ int ls_weights_put(struct ls_weights *w, struct ls_span name, const struct ls_te
         name = (struct ls_span){name.at + skip, name.size - skip};
     if (name.size < 1 || name.size > LS_TENSOR_NAME_MAX || memchr(name.at, 0, name.size))
         return ls_fail(err, LS_EMODEL, "a tensor's name is empty, too long or has a NUL in it");
-    copy = strndup((const char *)name.at, name.size);
+    copy = malloc(name.size + 1); // the file's name has no NUL behind it
     if (!copy)
         return ls_fail(err, LS_ENOMEM, "no memory for a tensor's name");
+    memcpy(copy, name.at, name.size);
+    copy[name.size] = '\0';
     r = check_shape(copy, &t, value_size, err);
     if (r < 0)
         goto done;
