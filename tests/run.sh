@@ -34,7 +34,7 @@ declare -A options=(
     [asan]="-DLS_SANITIZE=address,undefined -DLS_TEST_PREFIX=asan: -DLS_TEST_ONLY=$asan_tests"
     [tsan]="-DLS_SANITIZE=thread -DLS_TEST_PREFIX=tsan: -DLS_TEST_ONLY=$tsan_tests"
 )
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:abort_on_error=0
+export ASAN_OPTIONS=detect_leaks=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export LSAN_OPTIONS=suppressions=$root/tests/lsan.supp:print_suppressions=0
 # libgrpc, FFmpeg and oneDNN are not instrumented: what happens inside them is not seen and not judged.
