@@ -136,9 +136,9 @@ def run_streams(build, server, clip, voice, count):
     clients = [subprocess.Popen([os.path.join(build, "lipstream"), "sync", "--server", server.address, "--progress",
                                  "json", "--progress-interval", "10", clip, voice,
                                  os.path.join(WORK, f"out-{i}.mp4")],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for i in range(count)]
-    texts = [c.communicate()[1] for c in clients]
+    texts = [c.communicate()[0] for c in clients]
     wall = time.monotonic() - started
     summaries = [summary_of(t) for t in texts]
     for client, text, summary in zip(clients, texts, summaries):
@@ -160,12 +160,12 @@ def measure(args, seconds, count):
     case = f"{args.label} {name} 720p30 {seconds} s x{count}"
     rows = [
         ("wall", wall, "s"),
-        ("real-time factor", wall / (seconds * count), "s/s"),
+        ("seconds of work a second", wall / (seconds * count), "s/s"),
         ("frames out", frames / wall, "frames/s"),
-        ("first media, worst", max(seconds_of(s["timeToFirstMedia"]) for s in summaries), "s"),
+        ("first media (worst)", max(seconds_of(s["timeToFirstMedia"]) for s in summaries), "s"),
         ("server start", server.start_seconds, "s"),
         ("memory before", idle_kb / 1024, "MiB"),
-        ("memory peak, with decoders", peak_kb / 1024, "MiB"),
+        ("memory peak with decoders", peak_kb / 1024, "MiB"),
         ("server VmHWM", high_kb / 1024, "MiB"),
     ]
     synced = sum(int(s.get("framesSynced", 0)) for s in summaries)
