@@ -225,19 +225,33 @@ static void generate(struct ls_session *s, struct shot *shot)
     ls_batch_push(s->engine->batch, w);
 }
 
-static void act(struct ls_session *s, struct shot *shot)
+// Only a frame of the output can lack a face: those behind the voice's end never come here.
+static int no_face(struct ls_session *s, const struct shot *shot, struct ls_err *err)
+{
+    if (s->job.face.missing == LS_MISSING_FAIL)
+        return ls_fail_field(err, LS_ENOFACE, "video", "frame %" PRId64 " (%.3f s) has no face",
+                             shot->source_idx, (double)shot->pts / LS_TICKS);
+    ls_report_warn(s, shot->source_idx, "FACE_MISSING",
+                   "frame %" PRId64 " has no face and is shown as it is", shot->source_idx);
+    return 0;
+}
+
+static int act(struct ls_session *s, struct shot *shot, struct ls_err *err)
 {
     if (shot->beyond || shot->bypass || !shot->spot.found) {
         shot->action = LS_ACTION_PASSED_THROUGH;
         shot->state = SHOT_READY;
-    } else if (s->job.silence.policy == LS_SILENCE_KEEP_ORIGINAL && !ls_session_exact(s) &&
-               ls_features_silent(s->features, shot->pts)) {
+        return shot->beyond || shot->bypass ? 0 : no_face(s, shot, err);
+    }
+    if (s->job.silence.policy == LS_SILENCE_KEEP_ORIGINAL && !ls_session_exact(s) &&
+        ls_features_silent(s->features, shot->pts)) {
         shot->action = LS_ACTION_SILENT;
         shot->state = SHOT_READY;
     } else {
         shot->action = shot->spot.held ? LS_ACTION_HELD : LS_ACTION_SYNCED;
         generate(s, shot);
     }
+    return 0;
 }
 
 bool ls_shots_all_heard(const struct ls_session *s)
@@ -310,19 +324,20 @@ static void end_exact_track(struct ls_session *s)
         ls_track_end(s->track);
 }
 
-static void dispatch(struct ls_session *s)
+static int dispatch(struct ls_session *s, struct ls_err *err)
 {
     struct shot *shot;
-    int i;
+    int i, r = 0;
 
-    for (i = 0; i < s->shot_count; i++) {
+    for (i = 0; r == 0 && i < s->shot_count; i++) {
         shot = s->shot[i];
         // The newest frame may be the last one, which must be held before a face is put into it.
         if (ls_session_keeps_last(s) && !s->still_known && !s->voice_over && i == s->shot_count - 1)
             break;
         if (shot->state == SHOT_ARRIVED && shot->heard && shot->spotted)
-            act(s, shot);
+            r = act(s, shot, err);
     }
+    return r;
 }
 
 int ls_shots_advance(struct ls_session *s, struct ls_err *err)
@@ -339,9 +354,10 @@ int ls_shots_advance(struct ls_session *s, struct ls_err *err)
             r = ls_spots_advance(s, err);
         if (r == 0 && s->features)
             r = ls_hold_go_on(s, err);
+        if (r == 0)
+            r = dispatch(s, err);
         if (r < 0)
             return r;
-        dispatch(s);
         drop_surplus(s);
         r = ls_hold_next(s, &made, err);
         if (r < 0)

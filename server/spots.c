@@ -132,17 +132,6 @@ static bool will_repeat(const struct ls_session *s)
            s->job.fit.audio_longer == LS_FIT_PING_PONG;
 }
 
-static int no_face(struct ls_session *s, const struct shot *shot, struct ls_err *err)
-{
-    if (s->job.face.missing == LS_MISSING_FAIL && !shot->bypass)
-        return ls_fail_field(err, LS_ENOFACE, "video", "frame %" PRId64 " (%.3f s) has no face",
-                             shot->source_idx, (double)shot->pts / LS_TICKS);
-    if (!shot->bypass)
-        ls_report_warn(s, shot->source_idx, "FACE_MISSING",
-                       "frame %" PRId64 " has no face and is shown as it is", shot->source_idx);
-    return 0;
-}
-
 // The still's one spot; its copies all take it.
 static int spot_still(struct ls_session *s, struct ls_err *err)
 {
@@ -192,11 +181,6 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
             return 0; // exact: not tracked yet
         }
         shot->spotted = true;
-        if (!shot->spot.found && !shot->beyond) {
-            r = no_face(s, shot, err);
-            if (r < 0)
-                return r;
-        }
     }
     return 0;
 }

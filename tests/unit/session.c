@@ -220,10 +220,11 @@ static void check_regions(struct loopback *l)
     }
 }
 
-static void check_ends(struct loopback *l)
+static void check_missing_faces(struct loopback *l)
 {
+    static const struct ls_region two[] = {{0, {20, 20, 80, 76}, true, false},
+                                           {1, {20, 20, 80, 76}, true, false}};
     struct loopback_call c;
-    int round;
 
     init(&c, 25, 1, 10, 24 * 640, true);
     c.job.face.box_fixed = false;
@@ -232,6 +233,24 @@ static void check_ends(struct loopback *l)
     loopback_run(l, &c, 1);
     CHECK(c.err.code == LS_ENOFACE && c.summary.kind != LS_REPLY_SUMMARY, "no face: FAIL");
     loopback_clear(&c);
+
+    // Frames 0 and 1 have a face, the voice needs no more.
+    init(&c, 25, 1, 10, 2 * 640, true);
+    c.job.face.box_fixed = false;
+    c.job.face.choose = LS_CHOOSE_GIVEN;
+    c.job.face.missing = LS_MISSING_FAIL;
+    c.region = two;
+    c.region_count = 2;
+    loopback_run(l, &c, 1);
+    CHECK(c.err.code == 0 && c.summary.summary.frames_out == 2,
+          "a frame behind the voice needs no face");
+    loopback_clear(&c);
+}
+
+static void check_ends(struct loopback *l)
+{
+    struct loopback_call c;
+    int round;
 
     for (round = 0; round < 3; round++) {
         init(&c, 25, 1, 10, 24 * 640, true);
@@ -370,6 +389,7 @@ int main(void)
     check_fits(&l);
     check_promises(&l);
     check_regions(&l);
+    check_missing_faces(&l);
     check_ends(&l);
     check_length(&l);
     check_places(&l);
