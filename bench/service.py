@@ -6,7 +6,7 @@ Usage: bench/service.py [--build DIR] [--model FILE] [--detector FILE] [--second
 
 Prints rows "service,case,value,unit". The clip is 1280x720 at 30 frames/s: the presenter of ../shared/media,
 looped, or, where that is missing, a slow zoom over the demo's portrait; the case says which. Memory is the sum
-of the proportional set sizes (PSS) of the server and its decode processes, sampled ten times a second, because
+of the proportional set sizes (PSS) of the server and its decode processes, sampled twice a second, because
 they share the memory of the frames; VmHWM is the server's own high-water mark. Needs only the standard library
 and ffmpeg. Server and clients share the processors, so the figures hold for one machine that does both.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -73,7 +74,7 @@ class Server:
         self.start_seconds = time.monotonic() - started
         self.peak_kb = 0
         self.done = threading.Event()
-        self.sampler = threading.Thread(target=self.sample)
+        self.sampler = threading.Thread(target=self.sample, daemon=True)
         self.sampler.start()
 
     def text(self):
@@ -103,17 +104,20 @@ class Server:
             return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
 
     def sample(self):
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.5):
             try:
                 self.peak_kb = max(self.peak_kb, self.pss_kb())
             except OSError:
                 return
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
         self.done.set()
         self.sampler.join()
         self.process.terminate()
-        if self.process.wait(60):
+        if self.process.wait(60) and not kind:
             sys.exit("service.py: the server ended badly:\n" + self.text())
 
 
@@ -138,7 +142,11 @@ def run_streams(build, server, clip, voice, count):
                                  os.path.join(WORK, f"out-{i}.mp4")],
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for i in range(count)]
-    texts = [c.communicate()[0] for c in clients]
+    try:
+        texts = [c.communicate()[0] for c in clients]
+    finally:
+        for client in clients:
+            client.kill()
     wall = time.monotonic() - started
     summaries = [summary_of(t) for t in texts]
     for client, text, summary in zip(clients, texts, summaries):
@@ -151,10 +159,12 @@ def measure(args, seconds, count):
     name, clip = make_clip(seconds)
     voice = make_voice(seconds)
     server = Server(args.build, args.options)
-    idle_kb = server.pss_kb()
-    summaries, wall = run_streams(args.build, server, clip, voice, count)
-    peak_kb, high_kb = server.peak_kb, server.high_water_kb()
-    server.stop()
+    try:
+        idle_kb = server.pss_kb()
+        summaries, wall = run_streams(args.build, server, clip, voice, count)
+        peak_kb, high_kb = server.peak_kb, server.high_water_kb()
+    finally:
+        server.stop()
 
     frames = sum(int(s["framesOut"]) for s in summaries)
     case = f"{args.label} {name} 720p30 {seconds} s x{count}"
@@ -192,6 +202,7 @@ def main():
     parser.add_argument("--streams", type=numbers, default=[1, 4])
     args = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server is stopped
     args.options = [o for flag in ("model", "detector") if getattr(args, flag)
                     for o in (f"--{flag}", getattr(args, flag))]
     peak_kb = {}
