@@ -158,13 +158,10 @@ def run_streams(build, server, clip, voice, count):
 def measure(args, seconds, count):
     name, clip = make_clip(seconds)
     voice = make_voice(seconds)
-    server = Server(args.build, args.options)
-    try:
+    with Server(args.build, args.options) as server:
         idle_kb = server.pss_kb()
         summaries, wall = run_streams(args.build, server, clip, voice, count)
         peak_kb, high_kb = server.peak_kb, server.high_water_kb()
-    finally:
-        server.stop()
 
     frames = sum(int(s["framesOut"]) for s in summaries)
     case = f"{args.label} {name} 720p30 {seconds} s x{count}"
