@@ -78,7 +78,7 @@ static int take(struct ls_batch *b, struct ls_work **work)
 {
     struct timespec until;
     int64_t late_us;
-    int n = 0;
+    int n = 0, share;
 
     for (;;) {
         if (b->small.count > 0) {
@@ -98,7 +98,10 @@ static int take(struct ls_batch *b, struct ls_work **work)
             return 0;
         pthread_cond_wait(&b->ready, &b->lock);
     }
-    while (n < b->batch_max && b->face.count > 0)
+    // No more than this lane's share: with few frames in flight one lane would idle while another
+    // one holds up the order of all with a large batch.
+    share = (b->face.count + b->lane_count - 1) / b->lane_count;
+    while (n < b->batch_max && n < share)
         work[n++] = queue_pop(&b->face);
     return n;
 }
