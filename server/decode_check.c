@@ -64,6 +64,8 @@ int ls_check_audio(const struct ls_decode_audio *a, struct ls_err *err)
 {
     if (a->sample_rate_hz < 8000 || a->sample_rate_hz > 96000 || a->channels < 1 || a->channels > 2)
         return bad(err, "sound format");
+    if (a->duration < 0)
+        return bad(err, "sound duration");
     if (!is_text(a->codec, sizeof a->codec) || !is_text(a->container, sizeof a->container))
         return bad(err, "names");
     return 0;

@@ -109,26 +109,41 @@ enum voice ls_shots_listen(struct ls_session *s, int64_t idx, int64_t pts, int64
     return ls_features_window(s->features, pts, window) ? VOICE_HEARD : VOICE_WAIT;
 }
 
+// Length of the voice: known at its end, before that as its container declares it. 0: not known.
+static int64_t voice_ticks(const struct ls_session *s)
+{
+    int64_t declared = s->audio_info.duration;
+
+    if (!s->features)
+        return 0;
+    if (ls_features_ended(s->features))
+        return ls_features_ticks(s->features);
+    return declared <= s->engine->opt.audio_seconds_max * LS_TICKS ? declared : 0;
+}
+
 int64_t ls_shots_total(const struct ls_session *s)
 {
     const struct ls_decode_video *v = &s->video_info;
-    int64_t ticks, total;
+    int64_t ticks = voice_ticks(s), total;
 
     if (s->shots_over)
         return s->out_idx + s->shot_count;
-    if (!s->features || !ls_features_ended(s->features) || !s->video_info_known ||
-        v->rate_num <= 0 || v->rate_den <= 0)
+    if (ticks <= 0 || !s->video_info_known || v->rate_num <= 0 || v->rate_den <= 0)
         return 0;
     if (s->job.fit.video_longer == LS_FIT_KEEP_ORIGINAL ||
         (s->job.fit.audio_longer == LS_FIT_STOP && !ls_session_still(s)))
         return 0;
     if (ls_session_exact(s))
-        return ls_mel_frames_exact(ls_features_columns(s->features), ls_session_rate(s));
+        return ls_features_ended(s->features)
+                   ? ls_mel_frames_exact(ls_features_columns(s->features), ls_session_rate(s))
+                   : 0;
     if (!v->constant_rate && s->job.video.source == LS_SOURCE_CONTAINER)
         return 0;
-    ticks = ls_features_ticks(s->features);
     total = (2 * ticks * v->rate_num + (int64_t)LS_TICKS * v->rate_den) /
             (2 * (int64_t)LS_TICKS * v->rate_den);
+    // What was declared may be wrong.
+    if (total < s->made)
+        return ls_features_ended(s->features) ? s->made : 0;
     return total > 0 ? total : 1;
 }
 

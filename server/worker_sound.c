@@ -306,6 +306,24 @@ static int end_sound(struct sound *s, struct ls_err *err)
     return 0;
 }
 
+// Ticks of the whole input, if its container (or, for PCM that is all there, its size) says so; 0
+// if not.
+static int64_t declared_duration(const struct ls_input *in)
+{
+    AVRational ticks = {1, 90000};
+    int64_t duration = 0;
+
+    if (in->stream->duration != AV_NOPTS_VALUE)
+        duration = av_rescale_q(in->stream->duration, in->stream->time_base, ticks);
+    else if (in->fmt->duration != AV_NOPTS_VALUE)
+        duration = av_rescale_q(in->fmt->duration, AV_TIME_BASE_Q, ticks);
+    else if (in->w->ended && in->stream->codecpar->bit_rate > 0 &&
+             av_get_exact_bits_per_sample(in->stream->codecpar->codec_id) > 0)
+        // FFmpeg does not believe the size in a WAV file's head when it cannot seek.
+        duration = av_rescale(in->w->available * 8, ticks.den, in->stream->codecpar->bit_rate);
+    return duration > 0 ? duration : 0;
+}
+
 static int container_pass(struct sound *s, const struct ls_sniff *sniff, AVFrame *f,
                           struct ls_err *err)
 {
@@ -319,6 +337,7 @@ static int container_pass(struct sound *s, const struct ls_sniff *sniff, AVFrame
         return r;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(in.fmt->iformat->name, ","),
              in.fmt->iformat->name);
+    s->info.duration = declared_duration(&in);
     while ((r = ls_input_next(&in, f, err)) > 0) {
         if (f->nb_samples > 0)
             r = feed(s, f, gap_before(s, &in, f, &expect), avcodec_get_name(in.dec->codec_id), name,
