@@ -63,7 +63,10 @@ done
 status=0
 ctest --test-dir build/all --no-tests=error --output-on-failure -j "$jobs" "${args[@]}" 2>&1 </dev/null |
     tee build/all/run.log | sed -u '/% tests passed, /,$d' || status=${PIPESTATUS[0]}
-skipped=$(grep -hE '^SKIP: ' build/all/Testing/Temporary/LastTest.log | sort | uniq -c || true)
+# A clip each would be a long list on a machine without the shared media: they are counted together.
+skipped=$(grep -hE '^SKIP: ' build/all/Testing/Temporary/LastTest.log |
+    sed -E 's|^SKIP: [a-z]+/[^ ]+ is not there$|SKIP: a clip of ../shared/media is not there|' |
+    sort | uniq -c || true)
 [ -z "$skipped" ] || printf '\nSkipped, and why:\n%s\n' "$skipped"
 printf '\n'
 sed -n '/% tests passed, /,$p' build/all/run.log
