@@ -136,6 +136,11 @@ def test_pipes():
 
 
 def test_bar():
+    try:
+        os.close(pty.openpty()[0])
+    except OSError as error:  # a chroot without /dev/pts
+        print("SKIP: the progress bar: %s" % error)
+        return
     with fake_server("good") as fake:
         for name, columns, utf8 in (("wide", 100, True), ("narrow", 30, True), ("ascii", 80, False)):
             master, slave = pty.openpty()
