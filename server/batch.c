@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <uv.h>
 
+#include "clock.h"
 #include "infer.h"
 
 enum { LANES_MAX = 256, TAKE_MAX = 64 };
@@ -38,14 +38,6 @@ struct ls_batch {
     atomic_int lane_next;
     int64_t wait_us_max;
 };
-
-static int64_t now_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static void queue_init(struct queue *q)
 {
@@ -87,7 +79,7 @@ static int take(struct ls_batch *b, struct ls_work **work)
         }
         if (b->face.count > 0) {
             late_us = b->face.first->pushed_us + b->wait_us_max;
-            if (b->face.count >= b->batch_max || b->stopping || now_us() >= late_us)
+            if (b->face.count >= b->batch_max || b->stopping || ls_now_us() >= late_us)
                 break;
             until.tv_sec = late_us / 1000000;
             until.tv_nsec = late_us % 1000000 * 1000;
@@ -243,7 +235,7 @@ void ls_batch_push(struct ls_batch *b, struct ls_work *work)
 {
     work->err = (struct ls_err){0};
     memset(work->busy_us, 0, sizeof(work->busy_us));
-    work->pushed_us = now_us();
+    work->pushed_us = ls_now_us();
     pthread_mutex_lock(&b->lock);
     queue_push(work->kind == LS_WORK_FACE ? &b->face : &b->small, work);
     pthread_cond_signal(&b->ready);

@@ -7,7 +7,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 enum { FACE_VALUES = LS_FACE_SIZE * LS_FACE_SIZE * 3, MEL_VALUES = LS_MEL_WINDOW * LS_MEL_BANDS };
 
@@ -19,14 +20,6 @@ struct ls_infer {
     uint8_t *row;    // [batch_max], the first row that the paste reads
     int batch_max;
 };
-
-static int64_t now_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_max,
                   struct ls_err *err)
@@ -93,10 +86,10 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
 
     for (i = 0; i < count; i++) {
         w = work[i];
-        t0 = now_us();
+        t0 = ls_now_us();
         r = ls_crop(infer->lane, infer->source + (size_t)n * FACE_VALUES, w->face.frame,
                     &w->face.box, w->face.paste.exact, &w->err);
-        w->busy_us[1] = now_us() - t0;
+        w->busy_us[1] = ls_now_us() - t0;
         if (r < 0)
             continue;
         memcpy(infer->mel + (size_t)n * MEL_VALUES, w->face.mel, sizeof(w->face.mel));
@@ -121,9 +114,9 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
 
     if (n == 0)
         return;
-    t0 = now_us();
+    t0 = ls_now_us();
     r = ls_generate_rows(infer->lane, &job, &err);
-    share_us = (now_us() - t0) / n;
+    share_us = (ls_now_us() - t0) / n;
     for (i = 0; i < n; i++) {
         w = work[i];
         w->busy_us[0] = share_us;
@@ -131,32 +124,32 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
             w->err = err;
             continue;
         }
-        t0 = now_us();
+        t0 = ls_now_us();
         w->face.paste.box = w->face.box;
         w->face.paste.face = infer->face + (size_t)i * FACE_VALUES;
         w->face.paste.source = infer->source + (size_t)i * FACE_VALUES;
         // A failure is in w->err, which is where it is looked for.
         if (ls_composite(infer->lane, w->face.frame, &w->face.paste, &w->err) < 0)
             continue;
-        w->busy_us[2] = now_us() - t0;
+        w->busy_us[2] = ls_now_us() - t0;
     }
 }
 
 void ls_infer_run(struct ls_infer *infer, struct ls_work **work, int count)
 {
-    int64_t t0 = now_us();
+    int64_t t0 = ls_now_us();
 
     assert(count >= 1 && count <= infer->batch_max);
     switch (work[0]->kind) {
     case LS_WORK_DETECT:
         run_detect(infer, work[0]);
-        work[0]->busy_us[0] = now_us() - t0;
+        work[0]->busy_us[0] = ls_now_us() - t0;
         break;
     case LS_WORK_MEL:
         // A failure is in err, which is where it is looked for.
         if (ls_mel(infer->lane, work[0]->mel.column, &work[0]->mel.job, &work[0]->err) < 0)
             break;
-        work[0]->busy_us[0] = now_us() - t0;
+        work[0]->busy_us[0] = ls_now_us() - t0;
         break;
     case LS_WORK_FACE:
         run_faces(infer, work, count);

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "batch.h"
+#include "clock.h"
 #include "decode.h"
 #include "digest.h"
 #include "features.h"
@@ -146,8 +147,6 @@ struct ls_session {
     struct warning_state warning[WARNING_KINDS];
     int warning_count;
 };
-
-int64_t ls_now_us(void);
 
 // session.c
 void ls_session_kick(struct ls_session *s); // advance soon, from the loop
