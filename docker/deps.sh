@@ -93,10 +93,8 @@ as_root()
 {
     if [ "$(id -u)" = 0 ]; then
         "$@"
-    elif command -v sudo >/dev/null; then
-        sudo -E "$@"
     else
-        die "needs root for: $* (run it as root, or install sudo)"
+        sudo -E "$@"
     fi
 }
 
@@ -110,6 +108,7 @@ apt_install_once()
 apt_update()
 {
     say "apt: reading the package lists"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || return 0
     as_root apt-get -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 update >>"$state/log" 2>&1 ||
         say "apt-get update ended with an error; going on with the lists that there are"
 }
@@ -144,7 +143,10 @@ need_packages()
     command -v apt-get >/dev/null || die "no apt-get here; install by other means: ${wanted[*]}"
     grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release ||
         say "note: this is not Debian 12; the package versions below may not be there"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        die "needs root, or sudo, to install: ${wanted[*]%%=*}"
     say "apt: installing ${wanted[*]%%=*}"
+    [ "$(id -u)" = 0 ] || sudo -v # the password is asked for here, not into the log
     apt_install_once "${wanted[@]}" && return 0
     apt_update
     apt_install_once "${wanted[@]}" && return 0
