@@ -362,11 +362,6 @@ int64_t ls_decode_busy_us(const struct ls_decode *d)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-int64_t ls_decode_fed(const struct ls_decode *d)
-{
-    return d->spool.fed;
-}
-
 void ls_decode_pause(struct ls_decode *d, bool paused)
 {
     if (d->paused == paused || d->closed)

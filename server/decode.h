@@ -102,7 +102,6 @@ LS_MUST int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, s
 void ls_decode_end_input(struct ls_decode *d); // no more bytes; idempotent
 // True while less than feed_bytes_ahead bytes lie before the reader and the input is open.
 bool ls_decode_hungry(const struct ls_decode *d);
-int64_t ls_decode_fed(const struct ls_decode *d); // bytes so far
 int64_t
 ls_decode_busy_us(const struct ls_decode *d); // processor time of its process; 0 when it has ended
 // Sound only: stop and go on reading its events (the process waits when its pipe is full).

@@ -143,7 +143,6 @@ static void on_audio(void *user, const struct ls_decode_audio *info)
                                    .offset_ms = s->job.audio_offset_ms};
 
     s->audio_info = *info;
-    s->audio_info_known = true;
     if (ls_features_new(&s->features, &p, &err) < 0)
         ls_session_broke(s, &err);
     ls_session_kick(s);

@@ -73,7 +73,7 @@ struct ls_session {
     // Inputs.
     struct ls_decode *audio, *video;
     bool audio_seen, video_seen, audio_ended_input, video_ended_input, half_closed;
-    bool audio_info_known, video_info_known;
+    bool video_info_known;
     struct ls_decode_audio audio_info;
     struct ls_decode_video video_info;
     struct ls_region *region;
@@ -106,7 +106,6 @@ struct ls_session {
     struct ls_track *track;
     uint8_t signature[LS_SIGNATURE];
     bool signature_known;
-    int64_t tracked_count, spotted_count; // of the first pass
     struct ls_spot *spot; // of the first pass, by source frame, for the passes that follow
     int spot_count, spot_capacity;
     struct ls_work detect;
@@ -135,7 +134,6 @@ struct ls_session {
     struct ls_err err;
     uv_timer_t kick, tick;
     int handles_open;
-    bool freed;
 
     // Report.
     enum ls_stage stage;

@@ -190,7 +190,6 @@ int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, st
         s->signature_known = true;
         r = ls_track_frame(s->track, cut, err);
         shot->tracked = true;
-        s->tracked_count++;
     }
     return r;
 }
@@ -325,7 +324,6 @@ static int hear_shots(struct ls_session *s, struct ls_err *err)
             if (r < 0)
                 return r;
             shot->tracked = true;
-            s->tracked_count++;
         }
     }
     return 0;

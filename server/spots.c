@@ -165,7 +165,6 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
         } else if (s->pass == 0 && shot->tracked) {
             if (!ls_track_next(s->track, &shot->spot))
                 return 0;
-            s->spotted_count++;
             r = will_repeat(s) ? spot_keep(s, &shot->spot, err) : 0;
             if (r < 0)
                 return r;

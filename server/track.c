@@ -29,7 +29,7 @@ struct follow {
 
 struct ls_track {
     struct ls_track_params p;
-    bool exact, ended, given;
+    bool exact, ended;
     struct record *record; // frames [base, end)
     int capacity;
     int64_t base, end;
@@ -233,8 +233,6 @@ static void advance(struct ls_track *t)
 {
     int64_t idx;
 
-    if (t->given)
-        return;
     while ((idx = target(t)) >= 0 && at(t, idx)->known)
         decide(t, idx);
 }
@@ -277,24 +275,6 @@ int ls_track_frame(struct ls_track *t, bool cut, struct ls_err *err)
     return 0;
 }
 
-int ls_track_given(struct ls_track *t, const struct ls_box *box, struct ls_err *err)
-{
-    struct record *r = NULL;
-    int ret = add(t, &r, err);
-
-    if (ret < 0)
-        return ret;
-    t->given = true;
-    if (box) {
-        r->raw.found = true;
-        r->raw.face.box = *box;
-        r->raw.face.score = 1;
-        r->raw.track_id = 1;
-    }
-    t->decided = t->end - 1;
-    return 0;
-}
-
 void ls_track_end(struct ls_track *t)
 {
     t->ended = true;
@@ -303,7 +283,7 @@ void ls_track_end(struct ls_track *t)
 
 bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *side_px_max)
 {
-    int64_t want = t->given ? -1 : target(t);
+    int64_t want = target(t);
 
     if (want < 0)
         return false;
@@ -455,11 +435,7 @@ bool ls_track_next(struct ls_track *t, struct ls_spot *out)
 
     if (t->out > t->decided)
         return false;
-    if (t->given) {
-        spot = at(t, t->out)->raw;
-        if (spot.found)
-            limit_box(t, &spot.face.box);
-    } else if (t->exact) {
+    if (t->exact) {
         // A box is made integer once, when it is decided; `known` is done with and marks that.
         for (i = t->out; i <= t->decided; i++)
             if (at(t, i)->known && at(t, i)->raw.found) {

@@ -41,8 +41,6 @@ void ls_track_free(struct ls_track **t);
 
 // The next frame of the pass. cut: it does not continue the one before.
 LS_MUST int ls_track_frame(struct ls_track *t, bool cut, struct ls_err *err);
-// The next frame with a box that is given (NULL: none) instead of looked for.
-LS_MUST int ls_track_given(struct ls_track *t, const struct ls_box *box, struct ls_err *err);
 // No more frames in this pass.
 void ls_track_end(struct ls_track *t);
 // Is there a frame to be looked at? Then its number and at which sizes (LS_WORK_DETECT). One at a
