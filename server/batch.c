@@ -95,6 +95,8 @@ static int take(struct ls_batch *b, struct ls_work **work)
     share = (b->face.count + b->lane_count - 1) / b->lane_count;
     while (n < b->batch_max && n < share)
         work[n++] = queue_pop(&b->face);
+    if (b->face.count > 0)
+        pthread_cond_signal(&b->ready); // another lane's share is left
     return n;
 }
 
