@@ -63,9 +63,32 @@ struct ls_generate_job {
     int count;                // 1..batch_max
 };
 
+// One face of one frame on its way through a device: cut out, generated, put back.
+struct ls_face_job {
+    const struct ls_frame *frame; // no other job in flight may have the same one
+    struct ls_paste paste;        // its face and source are ignored: they stay on the device
+    const float *mel;             // [16][80]
+    uint64_t source_key; // jobs of one key have the same pixels in the same box, so what was
+                         // computed from them may be used again; 0: nothing is known
+    struct ls_err err;   // out: this face's own fault; code 0 when it went well
+};
+
+// Valid when zeroed except name, model and batch_max. Texts and model are borrowed.
+struct ls_backend_params {
+    const char *name;             // "ref", "cpu", "cuda" or "auto": cuda where a device answers,
+                                  // else cpu
+    const struct ls_model *model; // must outlive the back end
+    int batch_max;                // 1..64, the largest count of ls_generate and ls_faces_start
+    const char *arithmetic;       // "auto" or NULL, "fp32", "tf32", "fp16": the generator's; a back
+                                  // end refuses what it cannot do
+    const char *module;           // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
+    const char *cache;            // file in which a device's plans are kept; NULL: none
+    int64_t face_cache_bytes;     // device memory for what depends on a known face alone; 0: none
+};
+
 struct ls_backend_ops {
-    const char *name; // "ref", "cpu"
-    int (*open)(void **be, const struct ls_model *model, int batch_max, struct ls_err *err);
+    const char *name; // "ref", "cpu", "cuda"
+    int (*open)(void **be, const struct ls_backend_params *params, struct ls_err *err);
     void (*close)(void **be);
     const char *(*arithmetic)(void *be); // "fp32 direct, AVX-512"
     int (*lane_open)(void **lane, void *be, struct ls_err *err);
@@ -83,6 +106,17 @@ struct ls_backend_ops {
                          struct ls_err *err); // NULL:
                                               // it makes all rows
     bool holds_weights;                       // once open it has a copy of the generator's weights
+    unsigned formats;                         // of frames: bits 1 << enum ls_pixel
+    bool device_frames;              // frames may lie in its own memory (ls_frame.on_device)
+    int lanes_max;                   // 0: any number
+    const char *(*device)(void *be); // "NVIDIA H200, driver 580.159"; NULL: the host's processor
+    // NULL: one after the other by `mel`.
+    int (*mel_batch)(void *lane, float *const *out, const struct ls_mel_job *job, int count,
+                     struct ls_err *err);
+    // NULL, all three: crop, generate_rows and composite are to be used.
+    int (*faces_start)(void *lane, struct ls_face_job *job, int count, struct ls_err *err);
+    int (*faces_finish)(void *lane, struct ls_err *err);
+    int depth; // batches of faces that may be in flight, 1 or more
 };
 
 extern const struct ls_backend_ops ls_backend_ref;
@@ -91,13 +125,19 @@ extern const struct ls_backend_ops ls_backend_cpu;
 struct ls_backend;
 struct ls_lane;
 
-// name: "ref", "cpu" or "auto" (the fastest that this machine runs). The model is borrowed and must
-// outlive the back end. batch_max: 1..64, the largest count of ls_generate.
-LS_MUST int ls_backend_open(struct ls_backend **out, const char *name, const struct ls_model *model,
-                            int batch_max, struct ls_err *err);
+// LS_EDEVICE with one clear line if "cuda" is asked for and cannot be had. "auto" then takes the
+// cpu and ls_backend_note says why.
+LS_MUST int ls_backend_open(struct ls_backend **out, const struct ls_backend_params *params,
+                            struct ls_err *err);
 void ls_backend_close(struct ls_backend **be); // after all its lanes
 const char *ls_backend_name(const struct ls_backend *be);
 const char *ls_backend_arithmetic(const struct ls_backend *be);
+const char *ls_backend_device(const struct ls_backend *be); // never NULL
+const char *ls_backend_note(const struct ls_backend *be); // why "auto" has no device; "" if it has
+bool ls_backend_takes(const struct ls_backend *be, enum ls_pixel format); // frames of this format
+bool ls_backend_device_frames(const struct ls_backend *be);
+int ls_backend_lanes_max(const struct ls_backend *be);      // 0: any number
+int ls_backend_faces_depth(const struct ls_backend *be);    // 0: it has no ls_faces_start
 bool ls_backend_holds_weights(const struct ls_backend *be); // then ls_model_trim is possible
 LS_MUST int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err);
 void ls_lane_close(struct ls_lane **lane);
@@ -105,6 +145,9 @@ void ls_lane_close(struct ls_lane **lane);
 // out [count][80], normalised to -4..4 as Wav2Lip has it.
 LS_MUST int ls_mel(struct ls_lane *lane, float *out, const struct ls_mel_job *job,
                    struct ls_err *err);
+// ls_mel of `count` jobs, of any voices: out[i] [job[i].count][80].
+LS_MUST int ls_mel_batch(struct ls_lane *lane, float *const *out, const struct ls_mel_job *job,
+                         int count, struct ls_err *err);
 // out [LS_FACES_MAX], best score first, boxes in frame pixels (may stick out), after non-maximum
 // suppression; *count is 0 when there is none. Boxes follow WIDER FACE (YuNet's convention).
 LS_MUST int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count,
@@ -127,5 +170,13 @@ int ls_paste_row_first(const struct ls_paste *paste);
 // Writes into the frame's planes, and only inside the mask.
 LS_MUST int ls_composite(struct ls_lane *lane, const struct ls_frame *frame,
                          const struct ls_paste *paste, struct ls_err *err);
+// For back ends whose ls_backend_faces_depth is not 0: begins the faces of 1..batch_max frames, as
+// ls_crop, ls_generate_rows and ls_composite would make them. Jobs, their mel and frames must stay
+// untouched until ls_faces_finish, which waits for the oldest batch begun and has then filled each
+// job's err. At most `depth` batches may be begun and not finished. If it fails, nothing was begun;
+// a failure of ls_faces_finish is the failure of all of its batch's faces, which is then finished.
+LS_MUST int ls_faces_start(struct ls_lane *lane, struct ls_face_job *job, int count,
+                           struct ls_err *err);
+LS_MUST int ls_faces_finish(struct ls_lane *lane, struct ls_err *err);
 
 #endif

@@ -12,6 +12,8 @@ enum ls_pixel {
     LS_PIX_I420,  // 8 bit Y [h][w], U and V [(h+1)/2][(w+1)/2], chroma sited left (MPEG-2, H.264
                   // default)
     LS_PIX_RGB24, // one plane [h][w][3], R first
+    LS_PIX_NV12,  // as I420, but U and V in one plane of pairs [(h+1)/2][(w+1)/2][2]
+    LS_PIX_P010,  // as NV12 with 16-bit little-endian samples of which the upper ten bits count
 };
 
 enum ls_matrix { LS_MATRIX_BT601, LS_MATRIX_BT709, LS_MATRIX_BT2020 };
@@ -22,8 +24,9 @@ struct ls_frame {
     int stride[3];     // bytes from row to row, >= the row's own bytes
     int width_px, height_px;
     enum ls_pixel format;
-    enum ls_matrix matrix; // of I420
-    bool full_range;       // I420: 0..255 instead of 16..235 / 16..240
+    enum ls_matrix matrix; // of all but RGB24
+    bool full_range;       // all but RGB24: 0..255 instead of 16..235 / 16..240
+    bool on_device;        // the planes lie in the back end's own memory
 };
 
 // Left, top (inside) and right, bottom (outside): width is x1 - x0.

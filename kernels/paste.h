@@ -20,6 +20,9 @@ struct ls_int_box {
     int x0, y0, x1, y1;
 };
 
+// The part of the face [96][96] that a composite with this paste can read; never empty.
+void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste);
+
 // The box truncated to whole pixels, as the original does, and cut at the frame. False if nothing
 // is left of it.
 bool ls_paste_exact_box(struct ls_int_box *out, const struct ls_frame *frame,
