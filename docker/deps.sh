@@ -35,6 +35,7 @@ libswresample4=7:5.1.*      7:5.1.9-0+deb12u1
 build_packages="
 ca-certificates=20*         20230311+deb12u1
 gcc=4:12.2.*                4:12.2.0-3
+g++=4:12.2.*                4:12.2.0-3
 libc6-dev=2.36-*            2.36-9+deb12u14
 cmake=3.25.*                3.25.1-1
 ninja-build=1.11.*          1.11.1-2~deb12u1
