@@ -20,6 +20,11 @@
 
 enum { LANES_MAX = 256, TAKE_MAX = 64 };
 
+// What a device thread knows of its lane: how many batches may be, and are, begun and not finished.
+struct lane_state {
+    int depth, flying;
+};
+
 struct queue {
     struct ls_work *first, **last;
     int count;
@@ -65,28 +70,41 @@ static struct ls_work *queue_pop(struct queue *q)
     return w;
 }
 
-// Waits for work. Returns how many pieces were taken into `work`; 0: stop. Lock held.
-static int take(struct ls_batch *b, struct ls_work **work)
+// Mel work of several voices goes in one launch where that is cheaper.
+static int take_small(struct ls_batch *b, struct ls_work **work, bool gather)
+{
+    int n = 0;
+
+    do
+        work[n++] = queue_pop(&b->small);
+    while (gather && n < b->batch_max && b->small.count > 0 && work[0]->kind == LS_WORK_MEL &&
+           b->small.first->kind == LS_WORK_MEL);
+    return n;
+}
+
+// Takes what is to be done next into `work`; waits for it unless the lane is busy. Returns how many
+// pieces; 0: nothing is due, or stop. Lock held.
+static int take(struct ls_batch *b, struct ls_work **work, const struct lane_state *lane)
 {
     struct timespec until;
     int64_t late_us;
     int n = 0, share;
 
     for (;;) {
-        if (b->small.count > 0) {
-            work[0] = queue_pop(&b->small);
-            return 1;
-        }
+        if (b->small.count > 0)
+            return take_small(b, work, lane->depth > 0);
         if (b->face.count > 0) {
             late_us = b->face.first->pushed_us + b->wait_us_max;
             if (b->face.count >= b->batch_max || b->stopping || ls_now_us() >= late_us)
                 break;
+            if (lane->flying > 0)
+                return 0;
             until.tv_sec = late_us / 1000000;
             until.tv_nsec = late_us % 1000000 * 1000;
             pthread_cond_timedwait(&b->ready, &b->lock, &until);
             continue;
         }
-        if (b->stopping)
+        if (b->stopping || lane->flying > 0)
             return 0;
         pthread_cond_wait(&b->ready, &b->lock);
     }
@@ -112,22 +130,40 @@ static void post_done(struct ls_batch *b, struct ls_work *w)
         uv_async_send(&b->wake);
 }
 
+static void post_all(struct ls_batch *b, struct ls_work **work, int count)
+{
+    for (int i = 0; i < count; i++)
+        post_done(b, work[i]);
+}
+
 static void *lane_run(void *arg)
 {
     struct ls_batch *b = arg;
     struct ls_infer *infer = b->infer[atomic_fetch_add(&b->lane_next, 1)];
+    struct lane_state lane = {.depth = ls_infer_depth(infer)};
     struct ls_work *work[TAKE_MAX];
-    int i, n;
+    int n;
 
     for (;;) {
         pthread_mutex_lock(&b->lock);
-        n = take(b, work);
+        n = take(b, work, &lane);
         pthread_mutex_unlock(&b->lock);
-        if (n == 0)
+        if (n == 0 && lane.flying == 0)
             return NULL;
-        ls_infer_run(infer, work, n);
-        for (i = 0; i < n; i++)
-            post_done(b, work[i]);
+        if (n > 0 && lane.depth > 0 && work[0]->kind == LS_WORK_FACE) {
+            if (ls_infer_start(infer, work, n))
+                lane.flying++;
+            else
+                post_all(b, work, n);
+        } else if (n > 0) {
+            ls_infer_run(infer, work, n);
+            post_all(b, work, n);
+        }
+        if (lane.flying > 0 && (n == 0 || lane.flying == lane.depth)) {
+            n = ls_infer_finish(infer, work);
+            lane.flying--;
+            post_all(b, work, n);
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 // The device queue: sessions push work, device threads (one a lane) take it, results come back on
 // the loop. Faces of all sessions are gathered into batches: a lane takes up to batch_max of them,
 // oldest first, when the batch is full or its oldest has waited batch_wait_us_max. Detection and
-// mel work are small and hold a frame's whole way up, so they go first. Results do not depend on
-// how work was batched.
+// mel work are small and hold a frame's whole way up, so they go first. A lane whose device
+// computes by itself begins the next batch before the last one is finished. Results do not depend
+// on how work was batched.
 #ifndef LS_BATCH_H
 #define LS_BATCH_H
 
@@ -38,6 +39,7 @@ struct ls_work {
             struct ls_box box;
             float mel[LS_MEL_WINDOW * LS_MEL_BANDS]; // [16][80]
             struct ls_paste paste; // box, face and source are filled in by the lane
+            uint64_t source_key;   // as ls_face_job's
         } face;
     };
     void (*on_done)(struct ls_work *work); // on the loop

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work on a lane. Flow: batch -> here (crop, generate, composite; detect; mel) -> batch. Device
 // thread. A face whose crop fails leaves the batch alone; an error of the generator is the error of
-// every face in that batch.
+// every face in that batch. A device with memory of its own takes faces as whole jobs instead, up
+// to `depth` batches at a time.
 #include "infer.h"
 
 #include <assert.h>
@@ -9,6 +10,14 @@
 #include <string.h>
 
 #include "clock.h"
+
+// A batch begun at the device.
+struct flight {
+    struct ls_work **work;   // [batch_max]
+    struct ls_face_job *job; // [batch_max]
+    int count;
+    int64_t begun_us;
+};
 
 enum { FACE_VALUES = LS_FACE_SIZE * LS_FACE_SIZE * 3, MEL_VALUES = LS_MEL_WINDOW * LS_MEL_BANDS };
 
@@ -19,7 +28,35 @@ struct ls_infer {
     float *face;     // [batch_max][96][96][3]
     uint8_t *row;    // [batch_max], the first row that the paste reads
     int batch_max;
+    float **column;          // [batch_max], of mel work
+    struct ls_mel_job *mels; // [batch_max]
+    struct flight flight[LS_INFER_DEPTH_MAX];
+    int depth, first, flying; // flight[first] is the oldest
+    int64_t idle_from_us;     // when the device had nothing more to do
 };
+
+// What a batch needs on the host: staging where the host does the work, jobs where a device does.
+static bool alloc_buffers(struct ls_infer *infer)
+{
+    size_t n = (size_t)infer->batch_max;
+    bool ok;
+
+    infer->column = malloc(n * sizeof(*infer->column));
+    infer->mels = malloc(n * sizeof(*infer->mels));
+    ok = infer->column && infer->mels;
+    for (int i = 0; i < infer->depth; i++) {
+        infer->flight[i].work = malloc(n * sizeof(*infer->flight[i].work));
+        infer->flight[i].job = malloc(n * sizeof(*infer->flight[i].job));
+        ok = ok && infer->flight[i].work && infer->flight[i].job;
+    }
+    if (infer->depth > 0)
+        return ok;
+    infer->source = malloc(n * FACE_VALUES);
+    infer->mel = malloc(n * MEL_VALUES * sizeof(float));
+    infer->face = malloc(n * FACE_VALUES * sizeof(float));
+    infer->row = malloc(n);
+    return ok && infer->source && infer->mel && infer->face && infer->row;
+}
 
 int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_max,
                   struct ls_err *err)
@@ -30,11 +67,9 @@ int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_m
     if (!infer)
         return ls_fail(err, LS_ENOMEM, "a lane");
     infer->batch_max = batch_max;
-    infer->source = malloc((size_t)batch_max * FACE_VALUES);
-    infer->mel = malloc((size_t)batch_max * MEL_VALUES * sizeof(float));
-    infer->face = malloc((size_t)batch_max * FACE_VALUES * sizeof(float));
-    infer->row = malloc((size_t)batch_max);
-    if (!infer->source || !infer->mel || !infer->face || !infer->row) {
+    infer->depth = ls_backend_faces_depth(backend);
+    assert(infer->depth <= LS_INFER_DEPTH_MAX);
+    if (!alloc_buffers(infer)) {
         ls_fail(err, LS_ENOMEM, "staging for %d faces", batch_max);
         goto done;
     }
@@ -57,6 +92,12 @@ void ls_infer_close(struct ls_infer **infer)
     free((*infer)->mel);
     free((*infer)->face);
     free((*infer)->row);
+    free((*infer)->column);
+    free((*infer)->mels);
+    for (int i = 0; i < LS_INFER_DEPTH_MAX; i++) {
+        free((*infer)->flight[i].work);
+        free((*infer)->flight[i].job);
+    }
     free(*infer);
     *infer = NULL;
 }
@@ -135,6 +176,30 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
     }
 }
 
+static void run_mel(struct ls_infer *infer, struct ls_work **work, int count)
+{
+    int64_t t0 = ls_now_us(), share_us;
+    struct ls_err err = {0};
+
+    for (int i = 0; i < count; i++) {
+        infer->column[i] = work[i]->mel.column;
+        infer->mels[i] = work[i]->mel.job;
+    }
+    // A batch that fails is run again one by one, so that each voice has its own error only.
+    if (count > 1 && ls_mel_batch(infer->lane, infer->column, infer->mels, count, &err) == 0) {
+        share_us = (ls_now_us() - t0) / count;
+        for (int i = 0; i < count; i++)
+            work[i]->busy_us[0] = share_us;
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        t0 = ls_now_us();
+        // A failure is in err, which is where it is looked for.
+        if (ls_mel(infer->lane, work[i]->mel.column, &work[i]->mel.job, &work[i]->err) == 0)
+            work[i]->busy_us[0] = ls_now_us() - t0;
+    }
+}
+
 void ls_infer_run(struct ls_infer *infer, struct ls_work **work, int count)
 {
     int64_t t0 = ls_now_us();
@@ -146,13 +211,61 @@ void ls_infer_run(struct ls_infer *infer, struct ls_work **work, int count)
         work[0]->busy_us[0] = ls_now_us() - t0;
         break;
     case LS_WORK_MEL:
-        // A failure is in err, which is where it is looked for.
-        if (ls_mel(infer->lane, work[0]->mel.column, &work[0]->mel.job, &work[0]->err) < 0)
-            break;
-        work[0]->busy_us[0] = ls_now_us() - t0;
+        run_mel(infer, work, count);
         break;
     case LS_WORK_FACE:
         run_faces(infer, work, count);
         break;
     }
+}
+
+int ls_infer_depth(const struct ls_infer *infer)
+{
+    return infer->depth;
+}
+
+bool ls_infer_start(struct ls_infer *infer, struct ls_work **work, int count)
+{
+    struct flight *f = &infer->flight[(infer->first + infer->flying) % infer->depth];
+    struct ls_err err = {0};
+
+    assert(infer->flying < infer->depth && count >= 1 && count <= infer->batch_max);
+    f->count = count;
+    f->begun_us = ls_now_us();
+    for (int i = 0; i < count; i++) {
+        f->work[i] = work[i];
+        f->job[i] = (struct ls_face_job){.frame = work[i]->face.frame,
+                                         .paste = work[i]->face.paste,
+                                         .mel = work[i]->face.mel,
+                                         .source_key = work[i]->face.source_key};
+        f->job[i].paste.box = work[i]->face.box;
+    }
+    if (ls_faces_start(infer->lane, f->job, count, &err) < 0) {
+        for (int i = 0; i < count; i++)
+            work[i]->err = err;
+        return false;
+    }
+    infer->flying++;
+    return true;
+}
+
+int ls_infer_finish(struct ls_infer *infer, struct ls_work **work)
+{
+    struct flight *f = &infer->flight[infer->first];
+    struct ls_err err = {0};
+    int r = ls_faces_finish(infer->lane, &err);
+    int64_t now_us = ls_now_us(), from_us = f->begun_us;
+
+    assert(infer->flying > 0);
+    if (from_us < infer->idle_from_us) // until then the device was busy with the batch before
+        from_us = infer->idle_from_us;
+    infer->idle_from_us = now_us;
+    for (int i = 0; i < f->count; i++) {
+        work[i] = f->work[i];
+        work[i]->busy_us[0] = (now_us - from_us) / f->count;
+        work[i]->err = r < 0 ? err : f->job[i].err;
+    }
+    infer->first = (infer->first + 1) % infer->depth;
+    infer->flying--;
+    return f->count;
 }

@@ -421,7 +421,7 @@ int ls_session_new(struct ls_session **out, struct ls_engine *engine, const stru
     s->handles_open = 2;
     uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
     engine->session_count++;
-    engine->sessions_started++;
+    s->serial = (uint64_t)++engine->sessions_started;
     *out = s;
     events->on_reply(user, &accepted);
     ls_report_stage(s, LS_STAGE_PROBING);

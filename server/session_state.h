@@ -66,6 +66,7 @@ struct outlet_job {
 
 struct ls_session {
     struct ls_engine *engine;
+    uint64_t serial; // of this process's sessions, from 1
     struct ls_job job;
     struct ls_session_events events;
     void *user;
@@ -197,7 +198,8 @@ static inline double ls_session_rate(const struct ls_session *s)
 // spots.c
 LS_MUST int ls_spots_open(struct ls_session *s, struct ls_err *err);
 LS_MUST int ls_spots_advance(struct ls_session *s, struct ls_err *err);
-void ls_spots_detect(struct ls_session *s); // starts a detection if one is wanted
+void ls_spots_detect(struct ls_session *s);       // starts a detection if one is wanted
+bool ls_spots_repeat(const struct ls_session *s); // whether frames may be shown more than once
 void ls_spots_mouth(const struct ls_face *face, float mouth[4]);
 
 // hold.c

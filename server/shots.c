@@ -219,6 +219,25 @@ static void on_face_done(struct ls_work *w)
     ls_session_idle(s);
 }
 
+// Names what the generator sees of a frame that is shown again and again: the session, the source
+// frame and the box. 0: shown once.
+static uint64_t source_key(const struct ls_session *s, const struct shot *shot)
+{
+    const struct ls_box *box = &shot->spot.face.box;
+    uint64_t key = 0xcbf29ce484222325; // FNV-1a's start and step, on 32-bit words
+    uint32_t word[8] = {(uint32_t)s->serial, (uint32_t)(s->serial >> 32),
+                        (uint32_t)shot->source_idx, shot->buffer >= 0};
+
+    if (shot->buffer < 0 && !ls_spots_repeat(s))
+        return 0;
+    memcpy(word + 4, box, sizeof *box);
+    for (int i = 0; i < 8; i++) {
+        key = (key ^ word[i]) * 0x100000001b3;
+        key ^= key >> 32; // FNV alone hardly carries the upper bits of a word down
+    }
+    return key ? key : 1;
+}
+
 static void generate(struct ls_session *s, struct shot *shot)
 {
     struct ls_work *w = &shot->work;
@@ -232,6 +251,7 @@ static void generate(struct ls_session *s, struct shot *shot)
                                       .strength = s->job.paste.strength,
                                       .exact = ls_session_exact(s)};
     ls_spots_mouth(&shot->spot.face, w->face.paste.mouth);
+    w->face.source_key = source_key(s, shot);
     w->on_done = on_face_done;
     w->user = s;
     shot->state = SHOT_AT_DEVICE;

@@ -126,7 +126,7 @@ static int spot_keep(struct ls_session *s, const struct ls_spot *spot, struct ls
     return 0;
 }
 
-static bool will_repeat(const struct ls_session *s)
+bool ls_spots_repeat(const struct ls_session *s)
 {
     return ls_session_exact(s) || s->job.fit.audio_longer == LS_FIT_LOOP ||
            s->job.fit.audio_longer == LS_FIT_PING_PONG;
@@ -165,7 +165,7 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
         } else if (s->pass == 0 && shot->tracked) {
             if (!ls_track_next(s->track, &shot->spot))
                 return 0;
-            r = will_repeat(s) ? spot_keep(s, &shot->spot, err) : 0;
+            r = ls_spots_repeat(s) ? spot_keep(s, &shot->spot, err) : 0;
             if (r < 0)
                 return r;
         } else if (shot->buffer >= 0) {
