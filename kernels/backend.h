@@ -8,6 +8,7 @@
 #define LS_BACKEND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "err.h"
@@ -73,17 +74,29 @@ struct ls_face_job {
     struct ls_err err;   // out: this face's own fault; code 0 when it went well
 };
 
-// Valid when zeroed except name, model and batch_max. Texts and model are borrowed.
+// Valid when zeroed except name and model. Texts and model must outlive the back end. Its open is
+// given a batch_max already chosen, and an arithmetic that is not NULL.
 struct ls_backend_params {
     const char *name;             // "ref", "cpu", "cuda" or "auto": cuda where a device answers,
                                   // else cpu
     const struct ls_model *model; // must outlive the back end
-    int batch_max;                // 1..64, the largest count of ls_generate and ls_faces_start
+    int batch_max;                // 1..64, the largest count of ls_generate and ls_faces_start; 0:
+                                  // the back end's own choice (ls_backend_batch_max)
     const char *arithmetic;       // "auto" or NULL, "fp32", "tf32", "fp16": the generator's; a back
                                   // end refuses what it cannot do
     const char *module;           // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
     const char *cache;            // file in which a device's plans are kept; NULL: none
     int64_t face_cache_bytes;     // device memory for what depends on a known face alone; 0: none
+};
+
+// Rows from one place to another, each on the host or on the device.
+struct ls_copy {
+    void *to;
+    const void *from;
+    size_t to_stride, from_stride; // bytes from row to row
+    size_t row_size;               // bytes
+    int row_count;
+    bool to_device, from_device;
 };
 
 struct ls_backend_ops {
@@ -116,7 +129,8 @@ struct ls_backend_ops {
     // NULL, all three: crop, generate_rows and composite are to be used.
     int (*faces_start)(void *lane, struct ls_face_job *job, int count, struct ls_err *err);
     int (*faces_finish)(void *lane, struct ls_err *err);
-    int depth; // batches of faces that may be in flight, 1 or more
+    int depth;       // batches of faces that may be in flight, 1 or more
+    int batch_usual; // what batch_max 0 means, 1..64
 };
 
 extern const struct ls_backend_ops ls_backend_ref;
@@ -137,15 +151,22 @@ const char *ls_backend_note(const struct ls_backend *be); // why "auto" has no d
 bool ls_backend_takes(const struct ls_backend *be, enum ls_pixel format); // frames of this format
 bool ls_backend_device_frames(const struct ls_backend *be);
 int ls_backend_lanes_max(const struct ls_backend *be);      // 0: any number
+int ls_backend_batch_max(const struct ls_backend *be);      // what was asked for or chosen
 int ls_backend_faces_depth(const struct ls_backend *be);    // 0: it has no ls_faces_start
 bool ls_backend_holds_weights(const struct ls_backend *be); // then ls_model_trim is possible
+// Device memory for frames, where ls_backend_device_frames; uninitialised. Any thread, also while
+// lanes are at work; copy returns when the rows are there.
+LS_MUST int ls_backend_memory_alloc(struct ls_backend *be, void **out, size_t size,
+                                    struct ls_err *err);
+void ls_backend_memory_free(struct ls_backend *be, void **memory); // accepts NULL in *memory
+LS_MUST int ls_backend_copy(struct ls_backend *be, const struct ls_copy *copy, struct ls_err *err);
 LS_MUST int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err);
 void ls_lane_close(struct ls_lane **lane);
 
 // out [count][80], normalised to -4..4 as Wav2Lip has it.
 LS_MUST int ls_mel(struct ls_lane *lane, float *out, const struct ls_mel_job *job,
                    struct ls_err *err);
-// ls_mel of `count` jobs, of any voices: out[i] [job[i].count][80].
+// ls_mel of `count` jobs (1..64), of any voices: out[i] [job[i].count][80].
 LS_MUST int ls_mel_batch(struct ls_lane *lane, float *const *out, const struct ls_mel_job *job,
                          int count, struct ls_err *err);
 // out [LS_FACES_MAX], best score first, boxes in frame pixels (may stick out), after non-maximum
@@ -173,8 +194,9 @@ LS_MUST int ls_composite(struct ls_lane *lane, const struct ls_frame *frame,
 // For back ends whose ls_backend_faces_depth is not 0: begins the faces of 1..batch_max frames, as
 // ls_crop, ls_generate_rows and ls_composite would make them. Jobs, their mel and frames must stay
 // untouched until ls_faces_finish, which waits for the oldest batch begun and has then filled each
-// job's err. At most `depth` batches may be begun and not finished. If it fails, nothing was begun;
-// a failure of ls_faces_finish is the failure of all of its batch's faces, which is then finished.
+// job's err. At most `depth` batches may be begun and not finished. If it fails, nothing was begun
+// (one job's wrong argument refuses all; an exact paste is one); a failure of ls_faces_finish is
+// the failure of all of its batch's faces, which is then finished.
 LS_MUST int ls_faces_start(struct ls_lane *lane, struct ls_face_job *job, int count,
                            struct ls_err *err);
 LS_MUST int ls_faces_finish(struct ls_lane *lane, struct ls_err *err);
