@@ -131,6 +131,10 @@ struct ls_backend_ops {
     int (*faces_finish)(void *lane, struct ls_err *err);
     int depth;       // batches of faces that may be in flight, 1 or more
     int batch_usual; // what batch_max 0 means, 1..64
+    // With device_frames; any thread.
+    int (*memory_alloc)(void *be, void **out, size_t size, struct ls_err *err);
+    void (*memory_free)(void *be, void **memory);
+    int (*copy)(void *be, const struct ls_copy *copy, struct ls_err *err);
 };
 
 extern const struct ls_backend_ops ls_backend_ref;
@@ -195,7 +199,7 @@ LS_MUST int ls_composite(struct ls_lane *lane, const struct ls_frame *frame,
 // ls_crop, ls_generate_rows and ls_composite would make them. Jobs, their mel and frames must stay
 // untouched until ls_faces_finish, which waits for the oldest batch begun and has then filled each
 // job's err. At most `depth` batches may be begun and not finished. If it fails, nothing was begun
-// (one job's wrong argument refuses all; an exact paste is one); a failure of ls_faces_finish is
+// (one job's wrong argument refuses all); a failure of ls_faces_finish is
 // the failure of all of its batch's faces, which is then finished.
 LS_MUST int ls_faces_start(struct ls_lane *lane, struct ls_face_job *job, int count,
                            struct ls_err *err);
