@@ -10,11 +10,14 @@ void ls_colour_init(struct ls_colour *c, const struct ls_frame *frame)
         [LS_MATRIX_BT709] = {0.2126, 0.0722},
         [LS_MATRIX_BT2020] = {0.2627, 0.0593},
     };
-    double red = weights[frame->matrix][0], blue = weights[frame->matrix][1];
+    int matrix = frame->format == LS_PIX_RGB24 ? 0 : (int)frame->matrix; // RGB24's says nothing
+    double red = weights[matrix][0], blue = weights[matrix][1];
     double green = 1 - red - blue;
     double luma[3] = {blue, green, red};
-    double y_range = frame->full_range ? 1 : 219.0 / 255;
-    double c_range = frame->full_range ? 1 : 224.0 / 255;
+    // Ten bits of full range end at 1023, as a number 255.75 (ITU-T H.273, 8.3).
+    double full = frame->format == LS_PIX_P010 ? 1023.0 / 1020 : 1;
+    double y_range = frame->full_range ? full : 219.0 / 255;
+    double c_range = frame->full_range ? full : 224.0 / 255;
     double u_span = 2 * (1 - blue), v_span = 2 * (1 - red); // of B - Y and R - Y, for 255
 
     for (int i = 0; i < 3; i++) {
@@ -31,22 +34,4 @@ void ls_colour_init(struct ls_colour *c, const struct ls_frame *frame)
     c->bgr_of_yuv[2][2] = (float)(v_span / c_range);
     c->offset[0] = frame->full_range ? 0 : 16;
     c->offset[1] = c->offset[2] = 128;
-}
-
-void ls_colour_bgr(float bgr[3], const struct ls_colour *c, const float yuv[3])
-{
-    for (int i = 0; i < 3; i++) {
-        bgr[i] = 0;
-        for (int k = 0; k < 3; k++)
-            bgr[i] += c->bgr_of_yuv[i][k] * (yuv[k] - c->offset[k]);
-    }
-}
-
-void ls_colour_yuv(float yuv[3], const struct ls_colour *c, const float bgr[3])
-{
-    for (int i = 0; i < 3; i++) {
-        yuv[i] = c->offset[i];
-        for (int k = 0; k < 3; k++)
-            yuv[i] += c->yuv_of_bgr[i][k] * bgr[k];
-    }
 }

@@ -8,12 +8,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// Short functions of headers that a device's compiler makes for its device, too.
+#ifdef __CUDACC__
+#define LS_ANYWHERE static __host__ __device__ __forceinline__
+#else
+#define LS_ANYWHERE static inline
+#endif
+
 enum ls_pixel {
     LS_PIX_I420,  // 8 bit Y [h][w], U and V [(h+1)/2][(w+1)/2], chroma sited left (MPEG-2, H.264
                   // default)
     LS_PIX_RGB24, // one plane [h][w][3], R first
     LS_PIX_NV12,  // as I420, but U and V in one plane of pairs [(h+1)/2][(w+1)/2][2]
-    LS_PIX_P010,  // as NV12 with 16-bit little-endian samples of which the upper ten bits count
+    LS_PIX_P010,  // as NV12 with 16-bit little-endian samples of which the upper ten bits count: as
+                  // numbers their quarter, 0..255.75, so that what holds for 8 bit holds for them;
+                  // written back rounded to ten bits, the lower six zero
 };
 
 enum ls_matrix { LS_MATRIX_BT601, LS_MATRIX_BT709, LS_MATRIX_BT2020 };

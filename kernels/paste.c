@@ -1,78 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
-// Masks and colour match of the default paste, and the original's truncations. With p a pixel's
-// centre in the 96 px face, F = feather_px and S(t) = t^2 (3 - 2 t), t cut to 0..1:
-// - MOUTH: S((0.95 + w/2 - r) / w), r = distance of p from the ellipse's centre, 1 on the ellipse,
-//   w = F over the mean radius in pixels. With F = 0.6 mean radii (14 px on most faces) this is
-//   S((1.25 - r) / 0.6), the mask that the demo model was tuned with.
-// - LOWER_FACE: S((1 - r) / w), r = (|dx / 44|^2.6 + |dy / 28|^2.6)^(1/2.6) around (48, 70), so it
-//   begins at row 42: cheeks and chin, without the corners; w = F / 36.
-// - RECTANGLE: S(d / F), d = distance of p from the face's border; 1 everywhere when F = 0.
-// MOUTH and LOWER_FACE take F of at least 1 and also fade at the border over F / 2, so that no mask
-// that reaches it leaves an edge there. All are multiplied by strength.
+// Masks and colour match of the default paste, and the original's truncations. The masks' formulas
+// stand in mask.h. Any thread.
 #include "paste.h"
 
 #include <math.h>
 
+#include "mask.h"
+
 enum { SIZE = LS_FACE_SIZE };
-
-static float smooth(float t)
-{
-    t = fminf(fmaxf(t, 0), 1);
-    return t * t * (3 - 2 * t);
-}
-
-static float mouth_alpha(const struct ls_paste *paste, float feather, float x, float y)
-{
-    float rx = fmaxf(paste->mouth[2] * SIZE, 1), ry = fmaxf(paste->mouth[3] * SIZE, 1);
-    float dx = (x - paste->mouth[0] * SIZE) / rx, dy = (y - paste->mouth[1] * SIZE) / ry;
-    float width = feather / ((rx + ry) / 2);
-
-    return smooth((0.95f + width / 2 - sqrtf(dx * dx + dy * dy)) / width);
-}
-
-static float lower_face_alpha(float feather, float x, float y)
-{
-    float dx = fabsf(x - 48) / 44, dy = fabsf(y - 70) / 28;
-    float r = powf(powf(dx, 2.6f) + powf(dy, 2.6f), 1 / 2.6f);
-
-    return smooth((1 - r) / (feather / 36));
-}
 
 void ls_paste_mask(float *alpha, const struct ls_paste *paste)
 {
-    float feather = fmaxf(paste->feather_px, 1);
+    float across[SIZE];
 
-    for (int i = 0; i < SIZE * SIZE; i++) {
-        float x = (float)(i % SIZE) + 0.5f, y = (float)(i / SIZE) + 0.5f, a;
-        float border = fminf(fminf(x, SIZE - x), fminf(y, SIZE - y));
+    for (int x = 0; x < SIZE; x++)
+        across[x] = ls_mask_term(paste, 0, x);
+    for (int y = 0; y < SIZE; y++) {
+        float down = ls_mask_term(paste, 1, y);
 
-        if (paste->mask == LS_MASK_MOUTH)
-            a = mouth_alpha(paste, feather, x, y) * smooth(border / (feather / 2));
-        else if (paste->mask == LS_MASK_LOWER_FACE)
-            a = lower_face_alpha(feather, x, y) * smooth(border / (feather / 2));
-        else
-            a = paste->feather_px > 0 ? smooth(border / paste->feather_px) : 1;
-        alpha[i] = a * paste->strength;
+        for (int x = 0; x < SIZE; x++)
+            alpha[y * SIZE + x] = ls_mask_opacity(paste, x, y, across[x] + down);
     }
 }
 
-// Where the masks' formulas above are zero, less the row that bilinear sampling reads beside.
+// Pixels whose centres lie within `reach` of `centre`; the slack is for the formulas' rounding.
+static void span(int *first, int *end, float centre, float reach)
+{
+    const float slack = 1 / 64.0f;
+
+    *first = (int)fminf(fmaxf(ceilf(centre - reach - 0.5f - slack), 0), SIZE);
+    *end = (int)fminf(fmaxf(floorf(centre + reach - 0.5f + slack) + 1, 0), SIZE);
+}
+
+void ls_paste_extent(struct ls_int_box *out, const struct ls_paste *paste)
+{
+    struct ls_int_box box = {0, 0, SIZE, SIZE};
+
+    if (!paste->exact && paste->mask == LS_MASK_LOWER_FACE) {
+        span(&box.x0, &box.x1, 48, 44);
+        span(&box.y0, &box.y1, 70, 28);
+    } else if (!paste->exact && paste->mask == LS_MASK_MOUTH) {
+        float radii = 0.95f + ls_mask_feather(paste) / 2;
+
+        span(&box.x0, &box.x1, paste->mouth[0] * SIZE, ls_mask_radius(paste, 0) * radii);
+        span(&box.y0, &box.y1, paste->mouth[1] * SIZE, ls_mask_radius(paste, 1) * radii);
+    }
+    if (box.x0 >= box.x1 || box.y0 >= box.y1)
+        box = (struct ls_int_box){0, 0, 0, 0};
+    *out = box;
+}
+
+void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste)
+{
+    struct ls_int_box box;
+
+    ls_paste_extent(&box, paste);
+    out->x0 = box.x0 > 0 ? box.x0 - 1 : 0;
+    out->y0 = box.y0 > 0 ? box.y0 - 1 : 0;
+    out->x1 = box.x1 < SIZE ? box.x1 + 1 : SIZE;
+    out->y1 = box.y1 < SIZE ? box.y1 + 1 : SIZE;
+}
+
 int ls_paste_row_first(const struct ls_paste *paste)
 {
-    float feather = fmaxf(paste->feather_px, 1), top = 0;
+    struct ls_int_box box;
 
-    if (!paste->exact && paste->mask == LS_MASK_LOWER_FACE)
-        top = 70 - 28;
-    if (!paste->exact && paste->mask == LS_MASK_MOUTH) {
-        float rx = fmaxf(paste->mouth[2] * SIZE, 1), ry = fmaxf(paste->mouth[3] * SIZE, 1);
-
-        top = paste->mouth[1] * SIZE - ry * (0.95f + feather / (rx + ry));
-    }
-    return (int)fminf(fmaxf(floorf(top) - 2, 0), SIZE - 1);
+    ls_paste_reads(&box, paste);
+    return box.y0;
 }
 
 // Mean of source - face over the soft edge, which weighs most where the mask is half open. Zero for
-// a mask without one.
+// a mask without one. Of the face nothing is looked at outside the mask: it may not be there.
 static void edge_difference(float difference[3], const struct ls_paste *paste, const float *alpha)
 {
     double sum[3] = {0}, weight_sum = 0;
@@ -80,6 +78,8 @@ static void edge_difference(float difference[3], const struct ls_paste *paste, c
     for (int i = 0; i < SIZE * SIZE; i++) {
         double a = alpha[i] / paste->strength, weight = a * (1 - a);
 
+        if (weight == 0)
+            continue;
         weight_sum += weight;
         for (int c = 0; c < 3; c++)
             sum[c] += weight * (paste->source[3 * i + c] - 255.0 * paste->face[3 * i + c]);

@@ -9,7 +9,11 @@
 
 #include "backend.h"
 
-// Opacity of each of the face's pixels, strength included; the formulas stand in paste.c. alpha
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Opacity of each of the face's pixels, strength included; the formulas stand in mask.h. alpha
 // [96][96].
 void ls_paste_mask(float *alpha, const struct ls_paste *paste);
 // The face as 0..255 with its mean moved by colour_match towards the source's, the mean being taken
@@ -20,7 +24,10 @@ struct ls_int_box {
     int x0, y0, x1, y1;
 };
 
-// The part of the face [96][96] that a composite with this paste can read; never empty.
+// Outside of it the mask is zero. Empty (all 0) for a mouth that lies outside the face.
+void ls_paste_extent(struct ls_int_box *out, const struct ls_paste *paste);
+// The part of the face [96][96] that a composite with this paste can read: one pixel more to every
+// side, for bilinear sampling. Never empty.
 void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste);
 
 // The box truncated to whole pixels, as the original does, and cut at the frame. False if nothing
@@ -29,5 +36,9 @@ bool ls_paste_exact_box(struct ls_int_box *out, const struct ls_frame *frame,
                         const struct ls_box *box);
 // The face as the original's bytes, value * 255 truncated. bgr [96][96][3].
 void ls_paste_exact_face(uint8_t *bgr, const float *face);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

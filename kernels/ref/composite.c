@@ -6,21 +6,14 @@
 #include "ref.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "../colour.h"
 #include "../paste.h"
+#include "../plane.h"
 #include "../resize.h"
 
 enum { SIZE = LS_FACE_SIZE };
-
-// One channel of the frame: its samples, and where they lie in frame pixels.
-struct channel {
-    uint8_t *data;
-    int stride, step, width, height; // step: bytes from sample to sample
-    double scale, x_at, y_at;        // sample (i, j) lies at (scale i + x_at, scale j + y_at)
-    const float *value;              // [96][96], in steps of value_step: what to write
-    int value_step;
-};
 
 // A map [96][96] at (u, v) in face pixels, the first one's centre at 0.5; edges repeat.
 static float map_at(const float *map, int step, double u, double v)
@@ -41,80 +34,40 @@ static int first_sample(double edge, double scale, double at, int count)
     return (int)fmin(fmax(ceil((edge - at) / scale), 0), count);
 }
 
-static void blend(const struct channel *c, const struct ls_box *box, const float *alpha)
+// value [96][96], in steps of 3: what to write.
+static void blend(const struct ls_plane *p, const struct ls_box *box, const float *alpha,
+                  const float *value)
 {
-    int i0 = first_sample(box->x0, c->scale, c->x_at, c->width);
-    int i1 = first_sample(box->x1, c->scale, c->x_at, c->width);
-    int j0 = first_sample(box->y0, c->scale, c->y_at, c->height);
-    int j1 = first_sample(box->y1, c->scale, c->y_at, c->height);
+    int i0 = first_sample(box->x0, p->scale, p->x_at, p->width);
+    int i1 = first_sample(box->x1, p->scale, p->x_at, p->width);
+    int j0 = first_sample(box->y0, p->scale, p->y_at, p->height);
+    int j1 = first_sample(box->y1, p->scale, p->y_at, p->height);
     double per_x = SIZE / ((double)box->x1 - box->x0), per_y = SIZE / ((double)box->y1 - box->y0);
 
     for (int j = j0; j < j1; j++) {
-        double v = (c->scale * j + c->y_at - box->y0) * per_y;
+        double v = (p->scale * j + p->y_at - box->y0) * per_y;
 
         for (int i = i0; i < i1; i++) {
-            double u = (c->scale * i + c->x_at - box->x0) * per_x;
-            uint8_t *out = c->data + (int64_t)j * c->stride + (int64_t)i * c->step;
-            float a = map_at(alpha, 1, u, v);
-            float mixed;
+            double u = (p->scale * i + p->x_at - box->x0) * per_x;
+            float a = map_at(alpha, 1, u, v), old = ls_plane_get(p, i, j);
 
-            if (a <= 0)
-                continue;
-            mixed = (float)*out + a * (map_at(c->value, c->value_step, u, v) - (float)*out);
-            *out = ls_colour_byte(mixed);
+            if (a > 0)
+                ls_plane_put(p, i, j, old + a * (map_at(value, 3, u, v) - old));
         }
     }
 }
 
-static void composite_rgb24(const struct ls_frame *f, const struct ls_paste *paste,
-                            const float *alpha, const float *bgr)
-{
-    for (int i = 0; i < 3; i++) {
-        struct channel c = {f->plane[0] + 2 - i,
-                            f->stride[0],
-                            3,
-                            f->width_px,
-                            f->height_px,
-                            1,
-                            0.5,
-                            0.5,
-                            bgr + i,
-                            3};
-        blend(&c, &paste->box, alpha);
-    }
-}
-
-static void composite_i420(const struct ls_frame *f, const struct ls_paste *paste,
-                           const float *alpha, float *bgr)
-{
-    int chroma_width = (f->width_px + 1) / 2, chroma_height = (f->height_px + 1) / 2;
-    struct channel channels[3] = {
-        {f->plane[0], f->stride[0], 1, f->width_px, f->height_px, 1, 0.5, 0.5, bgr, 3},
-        {f->plane[1], f->stride[1], 1, chroma_width, chroma_height, 2, 0.5, 1, bgr + 1, 3},
-        {f->plane[2], f->stride[2], 1, chroma_width, chroma_height, 2, 0.5, 1, bgr + 2, 3},
-    };
-    struct ls_colour colour;
-
-    ls_colour_init(&colour, f);
-    for (int i = 0; i < SIZE * SIZE; i++) {
-        float yuv[3];
-
-        ls_colour_yuv(yuv, &colour, bgr + 3 * i);
-        for (int c = 0; c < 3; c++)
-            bgr[3 * i + c] = yuv[c];
-    }
-    for (int i = 0; i < 3; i++)
-        blend(&channels[i], &paste->box, alpha);
-}
-
 // The original has no planes; here each luma sample takes its pixel, and each chroma sample the
 // mean of those of its four pixels that the box covers.
-static void exact_i420(const struct ls_frame *f, const struct ls_resize *r,
-                       const struct ls_int_box *b)
+static void exact_yuv(const struct ls_frame *f, const struct ls_resize *r,
+                      const struct ls_int_box *b)
 {
+    struct ls_plane plane[3];
     struct ls_colour colour;
 
     ls_colour_init(&colour, f);
+    for (int c = 0; c < 3; c++)
+        ls_plane_init(&plane[c], f, c);
     for (int j = b->y0 / 2; 2 * j < b->y1; j++) {
         for (int i = b->x0 / 2; 2 * i < b->x1; i++) {
             float u = 0, v = 0;
@@ -131,13 +84,13 @@ static void exact_i420(const struct ls_frame *f, const struct ls_resize *r,
                 for (int c = 0; c < 3; c++)
                     bgr[c] = pixel[c];
                 ls_colour_yuv(yuv, &colour, bgr);
-                f->plane[0][(int64_t)y * f->stride[0] + x] = ls_colour_byte(yuv[0]);
+                ls_plane_put(&plane[0], x, y, yuv[0]);
                 u += yuv[1];
                 v += yuv[2];
                 count++;
             }
-            f->plane[1][(int64_t)j * f->stride[1] + i] = ls_colour_byte(u / (float)count);
-            f->plane[2][(int64_t)j * f->stride[2] + i] = ls_colour_byte(v / (float)count);
+            ls_plane_put(&plane[1], i, j, u / (float)count);
+            ls_plane_put(&plane[2], i, j, v / (float)count);
         }
     }
 }
@@ -160,21 +113,31 @@ static int composite_exact(const struct ls_frame *f, const struct ls_paste *past
         ls_resize_swapped(f->plane[0] + (ptrdiff_t)b.y0 * f->stride[0] + 3 * b.x0, f->stride[0],
                           &r);
     else
-        exact_i420(f, &r, &b);
+        exact_yuv(f, &r, &b);
     return LS_OK;
 }
 
 int ls_ref_composite(const struct ls_frame *frame, const struct ls_paste *paste, struct ls_err *err)
 {
-    float alpha[SIZE * SIZE], bgr[SIZE * SIZE * 3];
+    float alpha[SIZE * SIZE], value[SIZE * SIZE * 3];
+    struct ls_colour colour;
 
     if (paste->exact)
         return composite_exact(frame, paste, err);
     ls_paste_mask(alpha, paste);
-    ls_paste_face(bgr, paste, alpha);
-    if (frame->format == LS_PIX_RGB24)
-        composite_rgb24(frame, paste, alpha, bgr);
-    else
-        composite_i420(frame, paste, alpha, bgr);
+    ls_paste_face(value, paste, alpha);
+    ls_colour_init(&colour, frame);
+    for (int i = 0; i < SIZE * SIZE && frame->format != LS_PIX_RGB24; i++) {
+        float bgr[3];
+
+        memcpy(bgr, value + 3 * i, sizeof bgr);
+        ls_colour_yuv(value + 3 * i, &colour, bgr);
+    }
+    for (int c = 0; c < 3; c++) {
+        struct ls_plane plane;
+
+        ls_plane_init(&plane, frame, c);
+        blend(&plane, &paste->box, alpha, value + c);
+    }
     return LS_OK;
 }

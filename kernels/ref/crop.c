@@ -9,48 +9,21 @@
 
 #include "../colour.h"
 #include "../paste.h"
+#include "../plane.h"
 #include "../resize.h"
 
-struct plane {
-    const uint8_t *data;
-    int stride, step, width, height; // step: bytes from pixel to pixel
-};
-
-// The plane at (x, y), whole numbers being pixel centres; edge pixels reach to infinity.
-static float sample(const struct plane *p, double x, double y)
+// The channel at frame position (x, y); edge samples reach to infinity.
+static float sample(const struct ls_plane *p, double x, double y)
 {
-    double cx = fmin(fmax(x, 0), p->width - 1), cy = fmin(fmax(y, 0), p->height - 1);
+    double cx = fmin(fmax((x - p->x_at) / p->scale, 0), p->width - 1);
+    double cy = fmin(fmax((y - p->y_at) / p->scale, 0), p->height - 1);
     int x0 = (int)cx, y0 = (int)cy;
     int x1 = x0 + 1 < p->width ? x0 + 1 : x0, y1 = y0 + 1 < p->height ? y0 + 1 : y0;
-    const uint8_t *top = p->data + (int64_t)y0 * p->stride;
-    const uint8_t *low = p->data + (int64_t)y1 * p->stride;
-    double fx = cx - x0, fy = cy - y0;
-    double a = top[x0 * p->step] + fx * (top[x1 * p->step] - top[x0 * p->step]);
-    double b = low[x0 * p->step] + fx * (low[x1 * p->step] - low[x0 * p->step]);
+    double a = ls_plane_get(p, x0, y0), b = ls_plane_get(p, x1, y0);
+    double c = ls_plane_get(p, x0, y1), d = ls_plane_get(p, x1, y1);
+    double top = a + (cx - x0) * (b - a), low = c + (cx - x0) * (d - c);
 
-    return (float)(a + fy * (b - a));
-}
-
-static void pixel(float bgr[3], const struct ls_frame *f, const struct ls_colour *colour, double x,
-                  double y)
-{
-    int chroma_width = (f->width_px + 1) / 2, chroma_height = (f->height_px + 1) / 2;
-    float yuv[3];
-
-    for (int i = 0; i < 3; i++) {
-        if (f->format == LS_PIX_RGB24) {
-            struct plane p = {f->plane[0] + 2 - i, f->stride[0], 3, f->width_px, f->height_px};
-            bgr[i] = sample(&p, x, y);
-        } else if (i == 0) {
-            struct plane p = {f->plane[0], f->stride[0], 1, f->width_px, f->height_px};
-            yuv[0] = sample(&p, x, y);
-        } else { // chroma sample (i, j) lies at luma's (2 i, 2 j + 0.5)
-            struct plane p = {f->plane[i], f->stride[i], 1, chroma_width, chroma_height};
-            yuv[i] = sample(&p, x / 2, (y - 0.5) / 2);
-        }
-    }
-    if (f->format == LS_PIX_I420)
-        ls_colour_bgr(bgr, colour, yuv);
+    return (float)(top + (cy - y0) * (low - top));
 }
 
 static int crop_exact(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
@@ -75,17 +48,23 @@ int ls_ref_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box 
 {
     double step_x = ((double)box->x1 - box->x0) / LS_FACE_SIZE;
     double step_y = ((double)box->y1 - box->y0) / LS_FACE_SIZE;
+    struct ls_plane plane[3];
     struct ls_colour colour;
 
     if (exact)
         return crop_exact(out, frame, box, err);
     ls_colour_init(&colour, frame);
+    for (int c = 0; c < 3; c++)
+        ls_plane_init(&plane[c], frame, c);
     for (int i = 0; i < LS_FACE_SIZE * LS_FACE_SIZE; i++) {
-        double x = box->x0 + (i % LS_FACE_SIZE + 0.5) * step_x - 0.5;
-        double y = box->y0 + (i / LS_FACE_SIZE + 0.5) * step_y - 0.5;
-        float bgr[3];
+        double x = box->x0 + (i % LS_FACE_SIZE + 0.5) * step_x;
+        double y = box->y0 + (i / LS_FACE_SIZE + 0.5) * step_y;
+        float bgr[3], got[3];
 
-        pixel(bgr, frame, &colour, x, y);
+        for (int c = 0; c < 3; c++)
+            got[c] = bgr[c] = sample(&plane[c], x, y);
+        if (frame->format != LS_PIX_RGB24)
+            ls_colour_bgr(bgr, &colour, got);
         for (int c = 0; c < 3; c++)
             out[3 * i + c] = ls_colour_byte(bgr[c]);
     }

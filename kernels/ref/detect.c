@@ -10,6 +10,7 @@
 
 #include "../colour.h"
 #include "../detect.h"
+#include "../plane.h"
 
 enum { SIZES_MAX = 4 }; // sessions of more sizes than these replan, 1 ms each
 
@@ -24,11 +25,6 @@ struct size {
 struct ls_ref_detect {
     struct size size[SIZES_MAX];
     int next; // to be replaced
-};
-
-struct plane {
-    const uint8_t *data;
-    int stride, step, width, height; // step: bytes from sample to sample
 };
 
 static void size_done(struct size *s)
@@ -128,18 +124,17 @@ static double weight(const struct cover *c, int j)
 }
 
 // The plane's mean over the rectangle of target sample (x, y).
-static float mean(const struct plane *p, const struct cover *cx, const struct cover *cy)
+static float mean(const struct ls_plane *p, const struct cover *cx, const struct cover *cy)
 {
     double sum = 0, weight_sum = 0;
 
     for (int y = cy->first; y < cy->end; y++) {
-        const uint8_t *row = p->data + (int64_t)y * p->stride;
         double row_sum = 0, row_weight = 0, wy = weight(cy, y);
 
         for (int x = cx->first; x < cx->end; x++) {
             double w = weight(cx, x);
 
-            row_sum += w * row[(int64_t)x * p->step];
+            row_sum += w * ls_plane_get(p, x, y);
             row_weight += w;
         }
         sum += wy * row_sum;
@@ -149,7 +144,7 @@ static float mean(const struct plane *p, const struct cover *cx, const struct co
 }
 
 // One plane into one channel of the input's image, unconverted.
-static void reduce(float *out, const struct plane *p, const struct ls_letterbox *l)
+static void reduce(float *out, const struct ls_plane *p, const struct ls_letterbox *l)
 {
     double x_scale = (double)p->width / l->image_width;
     double y_scale = (double)p->height / l->image_height;
@@ -176,9 +171,9 @@ static void convert(float *input, const struct ls_frame *frame, const struct ls_
         for (int x = 0; x < l->image_width; x++) {
             float *at = input + (size_t)y * (size_t)l->net_width + (size_t)x;
             float got[3] = {at[0], at[area], at[2 * area]};
-            float bgr[3] = {got[2], got[1], got[0]}; // RGB24's planes
+            float bgr[3] = {got[0], got[1], got[2]};
 
-            if (frame->format == LS_PIX_I420)
+            if (frame->format != LS_PIX_RGB24)
                 ls_colour_bgr(bgr, &colour, got);
             for (int c = 0; c < 3; c++) {
                 float v = fminf(fmaxf(bgr[l->bgr ? c : 2 - c], 0), 255);
@@ -192,19 +187,14 @@ static void convert(float *input, const struct ls_frame *frame, const struct ls_
 void ls_ref_letterbox(float *input, const struct ls_frame *frame, const struct ls_letterbox *l)
 {
     size_t area = (size_t)l->net_width * (size_t)l->net_height;
-    int chroma_width = (frame->width_px + 1) / 2, chroma_height = (frame->height_px + 1) / 2;
 
     for (size_t i = 0; i < 3 * area; i++)
         input[i] = l->empty;
     for (int i = 0; i < 3; i++) {
-        struct plane p = {frame->plane[0] + i, frame->stride[0], 3, frame->width_px,
-                          frame->height_px};
+        struct ls_plane plane;
 
-        if (frame->format == LS_PIX_I420)
-            p = (struct plane){frame->plane[i], frame->stride[i], 1,
-                               i ? chroma_width : frame->width_px,
-                               i ? chroma_height : frame->height_px};
-        reduce(input + (size_t)i * area, &p, l);
+        ls_plane_init(&plane, frame, i);
+        reduce(input + (size_t)i * area, &plane, l);
     }
     convert(input, frame, l);
 }
