@@ -1,13 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launchers that read and write frames: faces cut out (prepare.cu), faces put back (compose.cu). A
 // whole batch of different frames, sizes, formats and boxes a launch. Pointers are device memory;
-// each returns a cudaError_t. Device thread.
+// each launcher returns a cudaError_t. Device thread. What surprises: of a frame only the
+// rectangles that pictures.c names need be in device memory; nothing else of it is touched.
 #ifndef LS_CUDA_PICTURES_H
 #define LS_CUDA_PICTURES_H
 
 #include "../backend.h"
 #include "../colour.h"
+#include "../paste.h"
 #include "device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Rectangles of samples: [0] of plane 0 (of RGB24 pixels of three bytes), [1] of the chroma planes
+// (of NV12 and P010 pairs); RGB24's [1] is empty. Empty ones are all 0.
+enum { LS_CUDA_RECTS = 2 };
+// What prepare, and compose with any mask, can read of a frame for a face in this box: the box and
+// one sample more to its right and below, cut at the frame; at least one sample.
+void ls_cuda_picture_reads(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
+                           const struct ls_box *box);
+// What compose can write; lies inside what ls_cuda_picture_reads says. Both are empty when nothing
+// of the mask is in the frame.
+void ls_cuda_picture_writes(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
+                            const struct ls_paste *paste);
 
 // A frame whose planes lie in device memory. If only a part of it does, plane points to where the
 // frame's first sample would be, so that addresses are those of a whole frame.
@@ -22,21 +40,30 @@ void ls_cuda_picture_init(struct ls_cuda_picture *out, const struct ls_frame *fr
 
 // One face of a batch; arrays of it lie in device memory.
 struct ls_cuda_face {
-    struct ls_cuda_picture picture; // read by prepare, written in place by compose
-    struct ls_paste paste;          // its face and source are ignored; not exact
+    struct ls_cuda_picture picture;         // read by prepare, written in place by compose
+    struct ls_paste paste;                  // its face and source are ignored; not exact
+    struct ls_int_box write[LS_CUDA_RECTS]; // ls_cuda_picture_writes
 };
+// Fills everything; planes are the frame's own until the caller puts others there.
+void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
+                       const struct ls_paste *paste);
 
 // As ls_crop: source [count][96][96][3] bytes BGR, and the network's input [count][96][96][8] of
-// `type`: BGR / 255 with rows 48..95 zero, BGR / 255, two zeros.
+// `type`: BGR / 255 with rows 48..95 zero, BGR / 255, two zeros. count: 1..65535.
 int ls_cuda_prepare(uint8_t *source, void *input, enum ls_cuda_type type,
                     const struct ls_cuda_face *face, int count, cudaStream_t stream);
 
 // As ls_composite: made [count][96][96][3] float 0..1 BGR into the pictures, touching only samples
-// inside the mask. scratch: ls_cuda_compose_size bytes an item. box: the largest box of the batch,
-// in pixels of its frame (a bound for the grid).
+// inside the mask. No two faces of a batch may be of one frame. scratch: ls_cuda_compose_size bytes
+// an item, on 16 bytes. width_max, height_max: the largest write[0] of the batch or more; only
+// speed depends on them.
 size_t ls_cuda_compose_size(void);
 int ls_cuda_compose(const struct ls_cuda_face *face, int count, const float *made,
                     const uint8_t *source, void *scratch, int width_max, int height_max,
                     cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
