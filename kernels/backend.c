@@ -4,9 +4,15 @@
 // should give (LS_EMEDIA). Calls belong to the lane's thread.
 #include "backend.h"
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "module.h"
 
 enum {
     BATCH_MAX = 64,
@@ -25,40 +31,122 @@ struct ls_backend {
     void *be;
     const struct ls_model *model;
     int batch_max;
+    char processor[64]; // the host's
+    char note[320];
 };
 
 struct ls_lane {
     const struct ls_backend *backend;
     void *lane;
+    int flying; // batches of faces begun and not finished
 };
 
-static const struct ls_backend_ops *ops_of(const char *name)
+static bool among(const char *name, const char *const *names)
 {
-    if (!strcmp(name, "ref"))
-        return &ls_backend_ref;
-    if (!strcmp(name, "cpu") || !strcmp(name, "auto"))
-        return &ls_backend_cpu;
-    return NULL;
+    while (*names && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
 }
 
-int ls_backend_open(struct ls_backend **out, const char *name, const struct ls_model *model,
-                    int batch_max, struct ls_err *err)
+static int check_params(const struct ls_backend_params *p, struct ls_err *err)
 {
-    struct ls_backend *b;
+    static const char *const back_ends[] = {"ref", "cpu", "cuda", "auto", NULL};
+    static const char *const arithmetics[] = {"auto", "fp32", "tf32", "fp16", NULL};
+
+    if (!p || !p->name || !among(p->name, back_ends))
+        return ls_fail(err, LS_EFIELD, "back end \"%.32s\" is not known (ref, cpu, cuda, auto)",
+                       p && p->name ? p->name : "");
+    if (p->arithmetic && !among(p->arithmetic, arithmetics))
+        return ls_fail(err, LS_EFIELD, "arithmetic \"%.32s\" is not known (auto, fp32, tf32, fp16)",
+                       p->arithmetic);
+    if (!p->model || !p->model->generator)
+        return ls_fail(err, LS_EMODEL, "no model");
+    if (p->batch_max < 0 || p->batch_max > BATCH_MAX)
+        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", p->batch_max,
+                       BATCH_MAX);
+    if (p->face_cache_bytes < 0)
+        return ls_fail(err, LS_EFIELD, "%lld bytes for known faces",
+                       (long long)p->face_cache_bytes);
+    return 0;
+}
+
+// The processor's name for itself, as "AMD EPYC 9575F 64-Core Processor".
+static void name_processor(char name[64])
+{
+    unsigned word[13] = {0}; // 48 characters and an end
+    char *brand = (char *)word;
+
+#ifdef __x86_64__
+    for (unsigned i = 0; i < 3; i++)
+        if (!__get_cpuid(0x80000002U + i, &word[4 * i], &word[4 * i + 1], &word[4 * i + 2],
+                         &word[4 * i + 3]))
+            break;
+#endif
+    for (size_t i = strlen(brand); i > 0 && brand[i - 1] == ' '; i--)
+        brand[i - 1] = '\0';
+    brand += strspn(brand, " ");
+    snprintf(name, 64, "%s", *brand ? brand : "the host's processor");
+}
+
+static int open_ops(struct ls_backend *b, const struct ls_backend_ops *ops,
+                    const struct ls_backend_params *params, struct ls_err *err)
+{
+    struct ls_backend_params p = *params;
     int r;
 
-    if (!name || !ops_of(name))
-        return ls_fail(err, LS_EFIELD, "back end \"%.32s\" is not known (ref, cpu, auto)",
-                       name ? name : "");
-    if (!model || !model->generator)
-        return ls_fail(err, LS_EMODEL, "no model");
-    if (batch_max < 1 || batch_max > BATCH_MAX)
-        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", batch_max, BATCH_MAX);
+    p.name = ops->name;
+    p.arithmetic = p.arithmetic ? p.arithmetic : "auto";
+    p.batch_max = p.batch_max ? p.batch_max : ops->batch_usual;
+    r = ops->open(&b->be, &p, err);
+    if (r < 0)
+        return r;
+    b->ops = ops;
+    b->batch_max = p.batch_max;
+    return 0;
+}
+
+static int open_cuda(struct ls_backend *b, const struct ls_backend_params *params,
+                     struct ls_err *err)
+{
+    const struct ls_backend_ops *ops = NULL;
+    int r = ls_module_load(&ops, params->module, err);
+
+    return r < 0 ? r : open_ops(b, ops, params, err);
+}
+
+static int open_auto(struct ls_backend *b, const struct ls_backend_params *params,
+                     struct ls_err *err)
+{
+    struct ls_err why = {0};
+    int r = open_cuda(b, params, &why);
+
+    if (r == 0)
+        return 0;
+    snprintf(b->note, sizeof b->note, "%s", why.text);
+    r = open_ops(b, &ls_backend_cpu, params, err);
+    return r < 0 ? ls_fail_prefix(err, "no device (%s)", why.text) : 0;
+}
+
+int ls_backend_open(struct ls_backend **out, const struct ls_backend_params *params,
+                    struct ls_err *err)
+{
+    struct ls_backend *b;
+    int r = check_params(params, err);
+
+    if (r < 0)
+        return r;
     b = calloc(1, sizeof *b);
     if (!b)
         return ls_fail(err, LS_ENOMEM, "no memory for the back end");
-    *b = (struct ls_backend){.ops = ops_of(name), .model = model, .batch_max = batch_max};
-    r = b->ops->open(&b->be, model, batch_max, err);
+    b->model = params->model;
+    name_processor(b->processor);
+    if (!strcmp(params->name, "auto"))
+        r = open_auto(b, params, err);
+    else if (!strcmp(params->name, "cuda"))
+        r = open_cuda(b, params, err);
+    else
+        r = open_ops(b, !strcmp(params->name, "ref") ? &ls_backend_ref : &ls_backend_cpu, params,
+                     err);
     if (r < 0) {
         free(b);
         return r;
@@ -86,9 +174,69 @@ const char *ls_backend_arithmetic(const struct ls_backend *be)
     return be->ops->arithmetic(be->be);
 }
 
+const char *ls_backend_device(const struct ls_backend *be)
+{
+    return be->ops->device ? be->ops->device(be->be) : be->processor;
+}
+
+const char *ls_backend_note(const struct ls_backend *be)
+{
+    return be->note;
+}
+
+bool ls_backend_takes(const struct ls_backend *be, enum ls_pixel format)
+{
+    return (unsigned)format <= LS_PIX_P010 && be->ops->formats >> format & 1;
+}
+
+bool ls_backend_device_frames(const struct ls_backend *be)
+{
+    return be->ops->device_frames;
+}
+
+int ls_backend_lanes_max(const struct ls_backend *be)
+{
+    return be->ops->lanes_max;
+}
+
+int ls_backend_batch_max(const struct ls_backend *be)
+{
+    return be->batch_max;
+}
+
+int ls_backend_faces_depth(const struct ls_backend *be)
+{
+    return be->ops->faces_start ? be->ops->depth : 0;
+}
+
 bool ls_backend_holds_weights(const struct ls_backend *be)
 {
     return be->ops->holds_weights;
+}
+
+int ls_backend_memory_alloc(struct ls_backend *be, void **out, size_t size, struct ls_err *err)
+{
+    if (!be->ops->memory_alloc || !out || size < 1 || size > PTRDIFF_MAX)
+        return ls_fail(err, LS_EFIELD, "%zu bytes of a device's memory (back end %s)", size,
+                       be->ops->name);
+    return be->ops->memory_alloc(be->be, out, size, err);
+}
+
+void ls_backend_memory_free(struct ls_backend *be, void **memory)
+{
+    if (memory && *memory)
+        be->ops->memory_free(be->be, memory);
+}
+
+int ls_backend_copy(struct ls_backend *be, const struct ls_copy *copy, struct ls_err *err)
+{
+    const struct ls_copy *c = copy;
+
+    if (!be->ops->copy || !c || !c->to || !c->from || c->row_count < 1 || c->row_size < 1 ||
+        c->to_stride < c->row_size || c->from_stride < c->row_size)
+        return ls_fail(err, LS_EFIELD, "a copy of %d rows of %zu bytes (back end %s)",
+                       c ? c->row_count : 0, c ? c->row_size : 0, be->ops->name);
+    return be->ops->copy(be->be, c, err);
 }
 
 int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err)
@@ -123,28 +271,55 @@ static bool within(float v, float low, float high)
     return v >= low && v <= high;
 }
 
-static int check_frame(const struct ls_frame *f, struct ls_err *err)
+// Bytes of a plane's rows; 0 where the format has no such plane.
+static void row_sizes(int row[3], enum ls_pixel format, int width_px)
 {
-    int planes = 1, row[3] = {0};
+    int half = (width_px + 1) / 2;
+
+    row[0] = row[1] = row[2] = 0;
+    switch (format) {
+    case LS_PIX_I420:
+        row[0] = width_px;
+        row[1] = row[2] = half;
+        break;
+    case LS_PIX_RGB24:
+        row[0] = 3 * width_px;
+        break;
+    case LS_PIX_NV12:
+        row[0] = width_px;
+        row[1] = 2 * half;
+        break;
+    case LS_PIX_P010:
+        row[0] = 2 * width_px;
+        row[1] = 4 * half;
+        break;
+    }
+}
+
+static int check_frame(const struct ls_lane *lane, const struct ls_frame *f, struct ls_err *err)
+{
+    int row[3];
 
     if (!f || f->width_px < SIDE_MIN || f->width_px > SIDE_MAX || f->height_px < SIDE_MIN ||
         f->height_px > SIDE_MAX)
         return ls_fail(err, LS_EFIELD, "a frame of %dx%d: sides of %d to %d are possible",
                        f ? f->width_px : 0, f ? f->height_px : 0, SIDE_MIN, SIDE_MAX);
-    if (f->format == LS_PIX_RGB24) {
-        row[0] = 3 * f->width_px;
-    } else if (f->format == LS_PIX_I420 && (unsigned)f->matrix <= LS_MATRIX_BT2020) {
-        planes = 3;
-        row[0] = f->width_px;
-        row[1] = row[2] = (f->width_px + 1) / 2;
-    } else {
+    if (!ls_backend_takes(lane->backend, f->format) ||
+        (f->format != LS_PIX_RGB24 && (unsigned)f->matrix > LS_MATRIX_BT2020))
         return ls_fail(err, LS_EFIELD, "a frame of format %d, matrix %d", (int)f->format,
                        (int)f->matrix);
-    }
-    for (int i = 0; i < planes; i++)
+    if (f->on_device && !lane->backend->ops->device_frames)
+        return ls_fail(err, LS_EFIELD, "a frame on a device, of which the back end %s has none",
+                       lane->backend->ops->name);
+    row_sizes(row, f->format, f->width_px);
+    for (int i = 0; i < 3 && row[i] > 0; i++) {
         if (!f->plane[i] || f->stride[i] < row[i])
             return ls_fail(err, LS_EFIELD, "plane %d of a frame: rows of %d bytes, %d apart", i,
                            row[i], f->plane[i] ? f->stride[i] : 0);
+        if (f->format == LS_PIX_P010 && (f->stride[i] % 2 || (uintptr_t)f->plane[i] % 2))
+            return ls_fail(err, LS_EFIELD,
+                           "plane %d of a frame: samples of 2 bytes are not aligned", i);
+    }
     return 0;
 }
 
@@ -207,12 +382,35 @@ int ls_mel(struct ls_lane *lane, float *out, const struct ls_mel_job *job, struc
     return r < 0 ? r : lane->backend->ops->mel(lane->lane, out, job, err);
 }
 
+int ls_mel_batch(struct ls_lane *lane, float *const *out, const struct ls_mel_job *job, int count,
+                 struct ls_err *err)
+{
+    const struct ls_backend_ops *ops = lane->backend->ops;
+    int r = 0;
+
+    if (!out || !job || count < 1 || count > BATCH_MAX)
+        return ls_fail(err, LS_EFIELD, "%d mel jobs: 1 to %d are possible", count, BATCH_MAX);
+    for (int i = 0; i < count && r == 0; i++) {
+        r = out[i] ? check_mel(&job[i], err)
+                   : ls_fail(err, LS_EFIELD, "nowhere to put mel columns");
+        if (r < 0)
+            ls_fail_prefix(err, "job %d", i);
+    }
+    if (r < 0)
+        return r;
+    if (ops->mel_batch)
+        return ops->mel_batch(lane->lane, out, job, count, err);
+    for (int i = 0; i < count && r == 0; i++)
+        r = ops->mel(lane->lane, out[i], &job[i], err);
+    return r;
+}
+
 int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count, const struct ls_frame *frame,
               const struct ls_detect_params *params, struct ls_err *err)
 {
     static const struct ls_detect_params usual = {0};
     const struct ls_detect_params *p = params ? params : &usual;
-    int r = check_frame(frame, err);
+    int r = check_frame(lane, frame, err);
 
     if (r < 0)
         return r;
@@ -232,7 +430,7 @@ int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count, const struc
 int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
             const struct ls_box *box, bool exact, struct ls_err *err)
 {
-    int r = check_frame(frame, err);
+    int r = check_frame(lane, frame, err);
 
     if (r == 0)
         r = check_box(box, err);
@@ -241,6 +439,14 @@ int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
     if (r == 0 && !out)
         r = ls_fail(err, LS_EFIELD, "nowhere to put a face");
     return r < 0 ? r : lane->backend->ops->crop(lane->lane, out, frame, box, exact, err);
+}
+
+static bool sane_window(const float *mel) // [16][80]
+{
+    for (int i = 0; i < LS_MEL_WINDOW * LS_MEL_BANDS; i++)
+        if (!within(mel[i], -SAMPLE_MAX, SAMPLE_MAX))
+            return false;
+    return true;
 }
 
 static int check_generate(const struct ls_lane *lane, const struct ls_generate_job *j,
@@ -254,10 +460,9 @@ static int check_generate(const struct ls_lane *lane, const struct ls_generate_j
     for (int i = 0; j->row_first && i < j->count; i++)
         if (j->row_first[i] >= LS_FACE_SIZE)
             return ls_fail(err, LS_EFIELD, "item %d: rows from %d on are none", i, j->row_first[i]);
-    for (int i = 0; i < j->count * LS_MEL_WINDOW * LS_MEL_BANDS; i++)
-        if (!within(j->mel[i], -SAMPLE_MAX, SAMPLE_MAX))
-            return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number",
-                           i / (LS_MEL_WINDOW * LS_MEL_BANDS));
+    for (int i = 0; i < j->count; i++)
+        if (!sane_window(j->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS))
+            return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number", i);
     return 0;
 }
 
@@ -282,14 +487,11 @@ int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job, st
     return r;
 }
 
-static int check_paste(const struct ls_paste *p, struct ls_err *err)
+// A paste's numbers; its pictures are the caller's to look at.
+static int check_mask(const struct ls_paste *p, struct ls_err *err)
 {
     const float *e = p->mouth;
 
-    if (!p->face)
-        return ls_fail(err, LS_EFIELD, "no face to paste");
-    if (p->exact)
-        return 0;
     if ((unsigned)p->mask > LS_MASK_RECTANGLE)
         return ls_fail(err, LS_EFIELD, "mask %d is not known", (int)p->mask);
     if (!within(p->feather_px, 0, FEATHER_MAX) || !within(p->colour_match, 0, 1) ||
@@ -299,8 +501,6 @@ static int check_paste(const struct ls_paste *p, struct ls_err *err)
                        "(0..1)",
                        (double)p->feather_px, (double)FEATHER_MAX, (double)p->colour_match,
                        (double)p->strength);
-    if (p->colour_match > 0 && !p->source)
-        return ls_fail(err, LS_EFIELD, "a colour match needs the source's face");
     if (p->mask == LS_MASK_MOUTH && (!within(e[0], -4, 4) || !within(e[1], -4, 4) ||
                                      !within(e[2], 1e-3f, 4) || !within(e[3], 1e-3f, 4)))
         return ls_fail(err, LS_EFIELD, "mouth at (%g, %g), radii %g and %g", (double)e[0],
@@ -308,10 +508,24 @@ static int check_paste(const struct ls_paste *p, struct ls_err *err)
     return 0;
 }
 
+static int check_paste(const struct ls_paste *p, struct ls_err *err)
+{
+    int r;
+
+    if (!p->face)
+        return ls_fail(err, LS_EFIELD, "no face to paste");
+    if (p->exact)
+        return 0;
+    r = check_mask(p, err);
+    if (r == 0 && p->colour_match > 0 && !p->source)
+        r = ls_fail(err, LS_EFIELD, "a colour match needs the source's face");
+    return r;
+}
+
 int ls_composite(struct ls_lane *lane, const struct ls_frame *frame, const struct ls_paste *paste,
                  struct ls_err *err)
 {
-    int r = check_frame(frame, err);
+    int r = check_frame(lane, frame, err);
 
     if (r == 0 && !paste)
         r = ls_fail(err, LS_EFIELD, "nothing to paste");
@@ -320,4 +534,54 @@ int ls_composite(struct ls_lane *lane, const struct ls_frame *frame, const struc
     if (r == 0)
         r = check_paste(paste, err);
     return r < 0 ? r : lane->backend->ops->composite(lane->lane, frame, paste, err);
+}
+
+static int check_face(const struct ls_lane *lane, const struct ls_face_job *j, struct ls_err *err)
+{
+    int r = check_frame(lane, j->frame, err);
+
+    if (r == 0)
+        r = check_box(&j->paste.box, err);
+    if (r == 0 && !j->paste.exact)
+        r = check_mask(&j->paste, err);
+    else if (r == 0 && j->frame->format != LS_PIX_RGB24)
+        r = ls_fail(err, LS_EFIELD, "an exact paste needs RGB24 frames");
+    if (r == 0 && !j->mel)
+        r = ls_fail(err, LS_EFIELD, "no sound");
+    if (r == 0 && !sane_window(j->mel))
+        r = ls_fail(err, LS_EFIELD, "a mel value is not a sane number");
+    return r;
+}
+
+int ls_faces_start(struct ls_lane *lane, struct ls_face_job *job, int count, struct ls_err *err)
+{
+    const struct ls_backend *b = lane->backend;
+    int r = 0;
+
+    if (lane->flying >= ls_backend_faces_depth(b))
+        return ls_fail(err, LS_EFIELD, "the back end %s takes %d batches of faces at a time",
+                       b->ops->name, ls_backend_faces_depth(b));
+    if (!job || count < 1 || count > b->batch_max)
+        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", count, b->batch_max);
+    for (int i = 0; i < count && r == 0; i++) {
+        r = check_face(lane, &job[i], err);
+        for (int k = 0; k < i && r == 0; k++)
+            if (job[k].frame == job[i].frame)
+                r = ls_fail(err, LS_EFIELD, "the frame of item %d", k);
+        if (r < 0)
+            ls_fail_prefix(err, "item %d", i);
+    }
+    if (r == 0)
+        r = b->ops->faces_start(lane->lane, job, count, err);
+    if (r == 0)
+        lane->flying++;
+    return r;
+}
+
+int ls_faces_finish(struct ls_lane *lane, struct ls_err *err)
+{
+    if (lane->flying == 0)
+        return ls_fail(err, LS_EFIELD, "no batch of faces was begun");
+    lane->flying--;
+    return lane->backend->ops->faces_finish(lane->lane, err);
 }

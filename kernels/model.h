@@ -37,9 +37,11 @@ void ls_model_close(struct ls_model **model);
 // ls_backend_holds_weights says so; no lane may be at work.
 void ls_model_trim(struct ls_model *model);
 
-// Runs a small seeded network and a mel frame through the named back end and compares with values
-// that tests/golden made independently. LS_OK or LS_EDEVICE with the largest difference in err's
-// text.
-LS_MUST int ls_model_check(const char *backend, struct ls_err *err);
+struct ls_backend_params;
+
+// Runs a small seeded network and a mel frame through a back end opened as params says (but for its
+// model, batch and cache) and compares with values that tests/golden made independently. LS_OK or
+// LS_EDEVICE with the largest difference in err's text.
+LS_MUST int ls_model_check(const struct ls_backend_params *params, struct ls_err *err);
 
 #endif

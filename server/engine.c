@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -28,6 +29,38 @@ static const char *text_or_null(const char *text)
     return text && text[0] ? text : NULL;
 }
 
+void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_options *opt)
+{
+    *out = (struct ls_backend_params){
+        .name = opt->backend,
+        .batch_max = (int)opt->batch_max,
+        .arithmetic = opt->arithmetic,
+        .module = text_or_null(opt->cuda_module),
+        .cache = strcmp(opt->plan_cache, "none") != 0 ? text_or_null(opt->plan_cache) : NULL,
+        .face_cache_bytes = opt->face_cache_bytes,
+    };
+}
+
+// What the back end decided stands in the options from here on.
+static int open_backend(struct ls_engine *e, struct ls_err *err)
+{
+    struct ls_backend_params params;
+    int lanes, r;
+
+    ls_engine_backend_params(&params, &e->opt);
+    params.model = e->model;
+    r = ls_backend_open(&e->backend, &params, err);
+    if (r < 0)
+        return r;
+    lanes = ls_backend_lanes_max(e->backend);
+    if (lanes > 0 && e->opt.threads > lanes)
+        e->opt.threads = lanes;
+    e->opt.batch_max = ls_backend_batch_max(e->backend);
+    if (ls_backend_holds_weights(e->backend))
+        ls_model_trim(e->model);
+    return 0;
+}
+
 int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct ls_options *opt,
                    struct ls_err *err)
 {
@@ -44,11 +77,9 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     model.detector_path = text_or_null(opt->detector);
     r = ls_model_open(&e->model, &model, err);
     if (r == 0)
-        r = ls_backend_open(&e->backend, opt->backend, e->model, (int)opt->batch_max, err);
-    if (r == 0 && ls_backend_holds_weights(e->backend))
-        ls_model_trim(e->model);
+        r = open_backend(e, err);
     if (r == 0)
-        r = ls_batch_open(&e->batch, loop, e->backend, (int)e->opt.threads, (int)opt->batch_max,
+        r = ls_batch_open(&e->batch, loop, e->backend, (int)e->opt.threads, (int)e->opt.batch_max,
                           (int)opt->batch_wait_us_max, err);
     if (r == 0)
         r = ls_decode_pool_open(&e->decoders, loop, opt->decoder, &e->opt, err);
@@ -76,6 +107,7 @@ void ls_engine_close(struct ls_engine **engine)
 
 void ls_engine_describe(const struct ls_engine *engine, char *text, int size)
 {
-    snprintf(text, (size_t)size, "%s, %lld lanes, %s", ls_backend_name(engine->backend),
-             (long long)engine->opt.threads, ls_backend_arithmetic(engine->backend));
+    snprintf(text, (size_t)size, "%s on %s, %lld lanes, %s", ls_backend_name(engine->backend),
+             ls_backend_device(engine->backend), (long long)engine->opt.threads,
+             ls_backend_arithmetic(engine->backend));
 }

@@ -36,7 +36,9 @@ LS_MUST int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop,
 // No session may be left; stops threads and processes. Run the loop afterwards until it has no
 // handles.
 void ls_engine_close(struct ls_engine **engine);
-// A line for the log: back end, device, arithmetic.
+// What the options say of the back end; the model is still to be filled in.
+void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_options *opt);
+// A line for people: back end, device, lanes, arithmetic.
 void ls_engine_describe(const struct ls_engine *engine, char *text, int size);
 
 #endif

@@ -29,6 +29,8 @@ static const char *const detector_places[] = {"%s/detector.safetensors", "%s/bla
                                               "%s/../blazeface.safetensors",
                                               "%s/../share/lipstream/blazeface.safetensors"};
 static const char *const decoder_places[] = {"%s/lipstream-decode"};
+static const char *const module_places[] = {"%s/liblipstream_cuda.so",
+                                            "%s/../lib/lipstream/liblipstream_cuda.so"};
 
 struct server {
     uv_loop_t loop;
@@ -57,9 +59,29 @@ static void find(const char **option, char path[PATH_SIZE], const char *folder,
     }
 }
 
+// Plans are kept where this user may write: the cache that the environment names, a packager's
+// folder, the user's own. Nowhere else; then a start takes longer.
+static void find_plan_cache(const char **option, char path[PATH_SIZE])
+{
+    static const struct {
+        const char *variable, *folder;
+    } places[] = {{"XDG_CACHE_HOME", ""}, {NULL, "/var/cache/lipstream"}, {"HOME", "/.cache"}};
+
+    for (size_t i = 0; !**option && i < sizeof places / sizeof places[0]; i++) {
+        const char *base = places[i].variable ? getenv(places[i].variable) : "";
+        int size = snprintf(path, PATH_SIZE, "%s%s", base ? base : "", places[i].folder);
+
+        if (path[0] != '/' || size > PATH_SIZE - 32 || access(path, W_OK | X_OK) < 0)
+            continue;
+        snprintf(path + size, (size_t)(PATH_SIZE - size), "/lipstream-plans.bin");
+        *option = path;
+    }
+}
+
 static void find_files(struct ls_options *opt)
 {
-    static char model[PATH_SIZE], detector[PATH_SIZE], decoder[PATH_SIZE];
+    static char model[PATH_SIZE], detector[PATH_SIZE], decoder[PATH_SIZE], module[PATH_SIZE],
+        plans[PATH_SIZE];
     char folder[PATH_SIZE] = ".";
     ssize_t size = readlink("/proc/self/exe", folder, sizeof folder - 1);
     char *slash;
@@ -73,6 +95,9 @@ static void find_files(struct ls_options *opt)
          sizeof detector_places / sizeof detector_places[0]);
     find(&opt->decoder, decoder, folder, decoder_places,
          sizeof decoder_places / sizeof decoder_places[0]);
+    find(&opt->cuda_module, module, folder, module_places,
+         sizeof module_places / sizeof module_places[0]);
+    find_plan_cache(&opt->plan_cache, plans);
 }
 
 // What must be so before the first thread starts.
@@ -125,11 +150,11 @@ static void warn_about_models(const struct ls_engine *engine)
 static void log_start(const struct ls_engine *engine, const char *address)
 {
     const struct ls_options *opt = &engine->opt;
-    char device[256];
+    const char *note = ls_backend_note(engine->backend);
     struct ls_log_field field[] = {
         {"version", LS_VERSION, 0},
         {"backend", ls_backend_name(engine->backend), 0},
-        {"device", device, 0},
+        {"device", ls_backend_device(engine->backend), 0},
         {"arithmetic", ls_backend_arithmetic(engine->backend), 0},
         {"model", engine->model->generator_name, 0},
         {"detector",
@@ -139,10 +164,11 @@ static void log_start(const struct ls_engine *engine, const char *address)
         {"sessions_max", NULL, opt->sessions_max},
         {"message_bytes_max", NULL, opt->message_bytes_max},
         {"pixels_max", NULL, opt->pixels_max},
+        {"no_device", note, 0},
     };
+    int count = sizeof field / sizeof field[0] - (*note ? 0 : 1);
 
-    ls_engine_describe(engine, device, sizeof device);
-    ls_log(LS_LOG_INFO, "start", field, sizeof field / sizeof field[0], "listening on %s", address);
+    ls_log(LS_LOG_INFO, "start", field, count, "listening on %s", address);
 }
 
 static void on_drained(void *user)
@@ -195,9 +221,13 @@ static int serve(struct server *s, struct ls_err *err)
 
 static int check(const struct ls_engine *engine, struct ls_err *err)
 {
+    struct ls_backend_params params;
     char device[256];
-    int r = ls_model_check(ls_backend_name(engine->backend), err);
+    int r;
 
+    ls_engine_backend_params(&params, &engine->opt);
+    params.name = ls_backend_name(engine->backend);
+    r = ls_model_check(&params, err);
     if (r < 0)
         return r;
     warn_about_models(engine);

@@ -31,7 +31,9 @@ enum { ROWS = sizeof rows / sizeof rows[0] };
 
 static const struct {
     const char *flag, *values; // of texts that are not free
-} choices[] = {{"backend", "ref|cpu|cuda|auto"}, {"log-format", "text|json"}};
+} choices[] = {{"backend", "ref|cpu|cuda|auto"},
+               {"arithmetic", "auto|fp32|tf32|fp16"},
+               {"log-format", "text|json"}};
 
 static const struct {
     const char *first, *title; // a group of --help starts at this flag

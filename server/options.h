@@ -19,16 +19,25 @@
     S(model, "model", "", "generator checkpoint (.pth, .safetensors); empty: the demo model")      \
     S(detector, "detector", "",                                                                    \
       "face detector (.onnx YuNet, .safetensors BlazeFace); empty: the one built beside")          \
-    S(backend, "backend", "auto", "ref, cpu, cuda or auto")                                        \
+    S(backend, "backend", "auto",                                                                  \
+      "ref, cpu, cuda, or auto: cuda where a device answers, else cpu")                            \
+    S(arithmetic, "arithmetic", "auto",                                                            \
+      "the generator's: fp32, tf32, fp16, or auto: the back end's choice")                         \
+    S(cuda_module, "cuda-module", "", "path of liblipstream_cuda.so; empty: beside lipstreamd")    \
+    S(plan_cache, "plan-cache", "",                                                                \
+      "file in which a device's plans are kept; none: no file; empty: in the user's cache")        \
     S(spool_dir, "spool-dir", "/var/tmp", "folder of the unlinked spool files")                    \
     S(decoder, "decoder", "", "path of lipstream-decode; empty: beside lipstreamd")                \
     S(log_format, "log-format", "text", "text or json")                                            \
     N(threads, "threads", 0, 0, 256, "threads", "compute lanes; 0: one a core")                    \
     N(pool_threads, "pool-threads", 0, 0, 256, "threads", "encode jobs at once; 0: one a core")    \
     N(encode_threads, "encode-threads", 1, 1, 16, "threads", "x264 threads of one session")        \
-    N(batch_max, "batch-max", 4, 1, 64, "frames", "frames in one run of the generator")            \
+    N(batch_max, "batch-max", 0, 0, 64, "frames",                                                  \
+      "frames in one run of the generator; 0: the back end's choice (cpu 4, cuda 64)")             \
     N(batch_wait_us_max, "batch-wait", 2000, 0, 1000000, "us",                                     \
       "how long a frame may wait for its batch to fill")                                           \
+    N(face_cache_bytes, "face-cache-bytes", 268435456, 0, 17179869184, "bytes",                    \
+      "device memory for what is known of faces that come again")                                  \
     N(sessions_max, "sessions-max", 16, 1, 4096, "sessions", "streams at once; more are refused")  \
     N(warm_decoders, "warm-decoders", 2, 0, 64, "processes", "decode processes started ahead")     \
     N(message_bytes_max, "message-bytes-max", 2097152, 65536, 16777216, "bytes",                   \

@@ -47,16 +47,15 @@ static void on_message(struct ls_call *c, const uint8_t *data, size_t size)
     Lipstream__V1__GetServerInfoResponse info = LIPSTREAM__V1__GET_SERVER_INFO_RESPONSE__INIT;
     Lipstream__V1__Model generator, detector;
     struct ls_limits limits;
-    char device[256] = "", *formats[NAMES_MAX], *codecs[NAMES_MAX];
+    char *formats[NAMES_MAX], *codecs[NAMES_MAX];
 
     (void)data; // the request has no fields
     (void)size;
-    ls_engine_describe(engine, device, sizeof device);
     describe_models(&generator, &detector, engine->model);
     ls_limits_fill(&limits, &engine->opt);
     info.version = (char *)(uintptr_t)LS_VERSION;
     info.backend = (char *)(uintptr_t)ls_backend_name(engine->backend);
-    info.device = device;
+    info.device = (char *)(uintptr_t)ls_backend_device(engine->backend);
     info.arithmetic = (char *)(uintptr_t)ls_backend_arithmetic(engine->backend);
     info.generator = &generator;
     info.detector = engine->model->detector == LS_DETECTOR_NONE ? NULL : &detector;

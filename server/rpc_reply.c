@@ -93,15 +93,13 @@ static void send_accepted(struct ls_call *c, const struct ls_job *job)
     Lipstream__V1__Accepted accepted = LIPSTREAM__V1__ACCEPTED__INIT;
     struct ls_config_echo echo;
     struct ls_limits limits;
-    char device[256] = "";
 
-    ls_engine_describe(engine, device, sizeof device);
     ls_config_write(&echo, job);
     ls_limits_fill(&limits, &engine->opt);
     accepted.session_id = text_of(job->session_id);
     accepted.server_version = text_of(LS_VERSION);
     accepted.model = text_of(engine->model->generator_name);
-    accepted.device = device;
+    accepted.device = text_of(ls_backend_device(engine->backend));
     accepted.config = &echo.config;
     accepted.limits = limits.list;
     accepted.n_limits = limits.count;

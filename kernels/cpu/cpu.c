@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     SIZE = LS_FACE_SIZE,
@@ -41,22 +42,26 @@ static void cpu_close(void **be)
     *be = NULL;
 }
 
-static int cpu_open(void **be, const struct ls_model *model, int batch_max, struct ls_err *err)
+static int cpu_open(void **be, const struct ls_backend_params *backend, struct ls_err *err)
 {
-    struct cpu *cpu = calloc(1, sizeof *cpu);
+    struct cpu *cpu;
     int r = LS_OK;
 
+    if (strcmp(backend->arithmetic, "auto") != 0 && strcmp(backend->arithmetic, "fp32") != 0)
+        return ls_fail(err, LS_EFIELD, "arithmetic \"%s\": the back end cpu computes in fp32",
+                       backend->arithmetic);
+    cpu = calloc(1, sizeof *cpu);
     if (!cpu)
         return ls_fail(err, LS_ENOMEM, "no memory for the cpu back end");
-    cpu->model = model;
-    cpu->items_max = batch_max < LANE_ITEMS ? batch_max : LANE_ITEMS;
+    cpu->model = backend->model;
+    cpu->items_max = backend->batch_max < LANE_ITEMS ? backend->batch_max : LANE_ITEMS;
     for (int i = 0; i < CUTS && r == LS_OK; i++) {
         struct ls_dnn_params params = {.items_max = cpu->items_max,
                                        .row_first = cut_row[i],
                                        .height_min = CUT_HEIGHT_MIN,
                                        .weights_of = i ? cpu->generator[0] : NULL};
 
-        r = ls_dnn_new(&cpu->generator[i], model->generator, &params, err);
+        r = ls_dnn_new(&cpu->generator[i], backend->model->generator, &params, err);
     }
     if (r < 0) {
         void *half = cpu;
@@ -233,4 +238,6 @@ const struct ls_backend_ops ls_backend_cpu = {
     .composite = cpu_composite,
     .holds_weights = true,
     .generate_rows = cpu_generate_rows,
+    .formats = 1U << LS_PIX_I420 | 1U << LS_PIX_RGB24,
+    .batch_usual = LANE_ITEMS,
 };

@@ -14,13 +14,17 @@ struct back_end {
     int batch_max;
 };
 
-static int open_ref(void **be, const struct ls_model *model, int batch_max, struct ls_err *err)
+static int open_ref(void **be, const struct ls_backend_params *params, struct ls_err *err)
 {
-    struct back_end *b = malloc(sizeof *b);
+    struct back_end *b;
 
+    if (strcmp(params->arithmetic, "auto") != 0 && strcmp(params->arithmetic, "fp32") != 0)
+        return ls_fail(err, LS_EFIELD, "arithmetic \"%s\": the back end ref computes in fp32",
+                       params->arithmetic);
+    b = malloc(sizeof *b);
     if (!b)
         return ls_fail(err, LS_ENOMEM, "no memory for the back end");
-    *b = (struct back_end){.model = model, .batch_max = batch_max};
+    *b = (struct back_end){.model = params->model, .batch_max = params->batch_max};
     *be = b;
     return 0;
 }
@@ -144,4 +148,6 @@ const struct ls_backend_ops ls_backend_ref = {
     .crop = crop,
     .generate = generate,
     .composite = composite,
+    .formats = 1U << LS_PIX_I420 | 1U << LS_PIX_RGB24 | 1U << LS_PIX_NV12 | 1U << LS_PIX_P010,
+    .batch_usual = 4,
 };

@@ -48,6 +48,7 @@ static void compare(const char *name, const struct ls_model_params *params)
 {
     static float want[ITEMS][SAMPLES];
     const struct ls_backend_ops *ops = &ls_backend_ref;
+    struct ls_backend_params backend = {.batch_max = ITEMS, .arithmetic = "fp32"};
     struct ls_model *model = NULL;
     void *be = NULL, *lane = NULL;
     struct ls_err e = {0};
@@ -59,7 +60,8 @@ static void compare(const char *name, const struct ls_model_params *params)
         printf("  %s\n", e.text);
         return;
     }
-    CHECK(ops->open(&be, model, ITEMS, &e) == 0 && ops->lane_open(&lane, be, &e) == 0, name);
+    backend.model = model;
+    CHECK(ops->open(&be, &backend, &e) == 0 && ops->lane_open(&lane, be, &e) == 0, name);
     CHECK(ops->generate(lane, out, face, mel, ITEMS, &e) == 0, name);
     for (int i = 0; i < ITEMS; i++) {
         for (int k = 0; k < SAMPLES; k++) {

@@ -173,7 +173,9 @@ static void bench_back_end(const char *name, const char *model_name, const struc
     char row[64];
 
     s->lane = NULL;
-    if (ls_backend_open(&be, name, model, BATCH_MAX, &err) < 0 ||
+    if (ls_backend_open(
+            &be, &(struct ls_backend_params){.name = name, .model = model, .batch_max = BATCH_MAX},
+            &err) < 0 ||
         ls_lane_open(&s->lane, be, &err) < 0) {
         printf("SKIP: %s: %s\n", name, err.text);
         ls_backend_close(&be);

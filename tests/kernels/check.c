@@ -27,7 +27,10 @@ static bool pair_open(struct pair *p, const char *name, const struct ls_model_pa
     int r = ls_model_open(&p->model, params, &err);
 
     for (int i = 0; i < 2 && r == 0; i++) {
-        r = ls_backend_open(&p->back_end[i], both[i], p->model, BATCH, &err);
+        r = ls_backend_open(
+            &p->back_end[i],
+            &(struct ls_backend_params){.name = both[i], .model = p->model, .batch_max = BATCH},
+            &err);
         if (r == 0)
             r = ls_lane_open(&p->lane[i], p->back_end[i], &err);
     }

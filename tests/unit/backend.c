@@ -227,13 +227,31 @@ static void opening(void)
         if (!CHECK(strstr(e.text, rows[i].want), rows[i].name))
             printf("  got: %s\n", e.text);
     }
-    CHECK(ls_backend_open(&other, "gpu", model, 1, &e) == LS_EFIELD, "an unknown back end");
-    CHECK(ls_backend_open(&other, NULL, model, 1, &e) == LS_EFIELD, "no back end");
-    CHECK(ls_backend_open(&other, "ref", NULL, 1, &e) == LS_EMODEL, "no model");
-    CHECK(ls_backend_open(&other, "ref", model, 0, &e) == LS_EFIELD, "an empty batch");
-    CHECK(ls_backend_open(&other, "ref", model, 65, &e) == LS_EFIELD, "a batch too large");
+    CHECK(ls_backend_open(
+              &other, &(struct ls_backend_params){.name = "gpu", .model = model, .batch_max = 1},
+              &e) == LS_EFIELD,
+          "an unknown back end");
+    CHECK(ls_backend_open(&other,
+                          &(struct ls_backend_params){.name = NULL, .model = model, .batch_max = 1},
+                          &e) == LS_EFIELD,
+          "no back end");
+    CHECK(ls_backend_open(&other,
+                          &(struct ls_backend_params){.name = "ref", .model = NULL, .batch_max = 1},
+                          &e) == LS_EMODEL,
+          "no model");
+    CHECK(ls_backend_open(
+              &other, &(struct ls_backend_params){.name = "ref", .model = model, .batch_max = -1},
+              &e) == LS_EFIELD,
+          "less than an empty batch");
+    CHECK(ls_backend_open(
+              &other, &(struct ls_backend_params){.name = "ref", .model = model, .batch_max = 65},
+              &e) == LS_EFIELD,
+          "a batch too large");
     CHECK(!other, "outputs untouched");
-    CHECK(ls_backend_open(&other, "auto", model, 1, &e) == 0, "auto");
+    CHECK(ls_backend_open(
+              &other, &(struct ls_backend_params){.name = "auto", .model = model, .batch_max = 1},
+              &e) == 0,
+          "auto");
     CHECK(other && !strcmp(ls_backend_name(other), "cpu"), "auto is cpu");
     ls_backend_close(&other);
     ls_backend_close(&other);
@@ -262,7 +280,8 @@ static void start_up(void)
     struct ls_err e = {0};
 
     for (int i = 0; i < 2; i++)
-        if (!CHECK(ls_model_check(names[i], &e) == 0, names[i]))
+        if (!CHECK(ls_model_check(&(struct ls_backend_params){.name = names[i]}, &e) == 0,
+                   names[i]))
             printf("  %s\n", e.text);
 }
 
@@ -272,7 +291,10 @@ int main(void)
     struct ls_err e = {0};
 
     if (!CHECK(ls_model_open(&model, &params, &e) == 0, "seeded model") ||
-        !CHECK(ls_backend_open(&be, "ref", model, 2, &e) == 0, "ref") ||
+        !CHECK(ls_backend_open(
+                   &be, &(struct ls_backend_params){.name = "ref", .model = model, .batch_max = 2},
+                   &e) == 0,
+               "ref") ||
         !CHECK(ls_lane_open(&lane, be, &e) == 0, "lane"))
         return check_done();
     CHECK(model->seeded && !model->mask[0], "a seeded model says so");

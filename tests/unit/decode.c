@@ -220,7 +220,7 @@ static void test_pixels(void)
         char command[4096];
         size_t size = 0, n;
         uint8_t *data = drive_media(names[i], &size);
-        struct ls_frame f = {{picture, NULL, NULL}, {0}, 0, 0, LS_PIX_I420, 0, 0};
+        struct ls_frame f = {{picture, NULL, NULL}, {0}, 0, 0, LS_PIX_I420, 0, 0, 0};
         int count = 0;
         FILE *pipe;
 

@@ -167,6 +167,7 @@ static void test_raw(void)
                                  h,
                                  rows[i].pixel,
                                  0,
+                                 0,
                                  0};
             const struct drive_frame *back = &t.frame[2 * rows[i].count - 1 - k];
 

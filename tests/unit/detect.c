@@ -305,7 +305,10 @@ static int with_model(const char *path, const char *detector)
         return 0;
     fclose(there);
     if (!CHECK(ls_model_open(&model, &params, &err) == LS_OK, detector) ||
-        !CHECK(ls_backend_open(&be, "ref", model, 1, &err) == LS_OK, detector) ||
+        !CHECK(ls_backend_open(
+                   &be, &(struct ls_backend_params){.name = "ref", .model = model, .batch_max = 1},
+                   &err) == LS_OK,
+               detector) ||
         !CHECK(ls_lane_open(&lane, be, &err) == LS_OK, detector)) {
         printf("%s\n", err.text);
         goto done;

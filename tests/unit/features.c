@@ -143,7 +143,9 @@ int main(void)
     for (i = 0; i < SAMPLES; i++)
         voice[i] = 0.3f * sinf((float)i * 0.05f) + 0.1f * sinf((float)(i % 977) * 0.31f);
     if (ls_model_open(&model, &params, &err) < 0 ||
-        ls_backend_open(&backend, "ref", model, 1, &err) < 0 ||
+        ls_backend_open(&backend,
+                        &(struct ls_backend_params){.name = "ref", .model = model, .batch_max = 1},
+                        &err) < 0 ||
         ls_lane_open(&lane, backend, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         return 1;

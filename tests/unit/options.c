@@ -20,8 +20,11 @@ static const struct row refused[] = {
     {"no flag", {"serve"}, LS_EFIELD, {"serve"}},
     {"empty argument", {""}, LS_EFIELD, {"not a flag"}},
     {"value missing", {"--listen"}, LS_EFIELD, {"--listen", "missing"}},
-    {"below range", {"--batch-max", "0"}, LS_EFIELD, {"--batch-max", "\"0\"", "1..64 frames"}},
-    {"above range", {"--batch-max=65"}, LS_EFIELD, {"1..64"}},
+    {"below range",
+     {"--encode-threads", "0"},
+     LS_EFIELD,
+     {"--encode-threads", "\"0\"", "1..16 threads"}},
+    {"above range", {"--batch-max=65"}, LS_EFIELD, {"0..64"}},
     {"not a number", {"--sessions-max=4x"}, LS_EFIELD, {"\"4x\"", "1..4096"}},
     {"empty number", {"--sessions-max="}, LS_EFIELD, {"\"\""}},
     {"blank before", {"--sessions-max", " 4"}, LS_EFIELD, {"\" 4\""}},
@@ -69,7 +72,7 @@ static void accepted(void)
     struct ls_err err = {0};
 
     ls_options_init(&opt);
-    CHECK(!strcmp(opt.listen, "127.0.0.1:50051") && opt.batch_max == 4 && opt.side_px_max == 4096,
+    CHECK(!strcmp(opt.listen, "127.0.0.1:50051") && opt.batch_max == 0 && opt.side_px_max == 4096,
           "defaults");
     CHECK(parse(&opt, &action, (const char *[]){"--listen", "[::1]:0", "--batch-max=64", NULL},
                 &err) == 0,

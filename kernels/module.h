@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds the back end of an NVIDIA device in liblipstream_cuda.so, so that the program itself
+// neither links nor needs CUDA. Any thread; ls_backend_open calls it.
+#ifndef LS_MODULE_H
+#define LS_MODULE_H
+
+#include "backend.h"
+
+// Opens the module at path (NULL: there is none); the table lives as long as the process.
+// LS_EDEVICE with one line if the file is missing or damaged, lacks a library of its own, or is of
+// another build.
+LS_MUST int ls_module_load(const struct ls_backend_ops **out, const char *path, struct ls_err *err);
+
+#endif
