@@ -11,6 +11,10 @@
 #include "../net.h"
 #include "device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { LS_CUDA_CHANNELS = 8 }; // stored channels are a multiple of it
 
 // A tensor [batch][h][w][c]; strides in numbers; a pixel's channels are adjacent. Channel counts
@@ -63,5 +67,9 @@ LS_MUST int ls_cuda_conv_run(const struct ls_cuda_conv *conv, void *out, const v
 // conv.cu: the plain kernel. Same contract; returns a cudaError_t.
 int ls_cuda_conv_plain(const struct ls_cuda_conv_shape *shape, void *out, const void *in,
                        const void *weight, const float *bias, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -11,6 +11,10 @@
 
 #include "../err.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // How numbers are stored and multiplied. Sums are always float.
 enum ls_cuda_type {
     LS_CUDA_FP16, // stored as half, tensor cores
@@ -50,5 +54,9 @@ struct ls_cuda_twin {
 // At least `size` bytes; what was in it is lost if it grows. Nothing in flight may use it.
 LS_MUST int ls_cuda_twin_reserve(struct ls_cuda_twin *twin, size_t size, struct ls_err *err);
 void ls_cuda_twin_done(struct ls_cuda_twin *twin);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 
 #include "conv.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Mel windows [count][16][80] float to the network's [count][80][16][8], channels 1..7 zero.
 int ls_cuda_put_mel(void *out, enum ls_cuda_type type, const float *mel, int count,
                     cudaStream_t stream);
@@ -44,5 +48,9 @@ struct ls_cuda_head {
     int x0, y0;
 };
 int ls_cuda_head(const struct ls_cuda_head *head, int count, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

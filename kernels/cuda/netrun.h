@@ -8,6 +8,10 @@
 #include "../net.h"
 #include "device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct ls_cuda_netrun; // weights and every result's buffer on the device
 LS_MUST int ls_cuda_netrun_new(struct ls_cuda_netrun **out, const struct ls_net *net,
                                struct ls_err *err);
@@ -16,5 +20,9 @@ float *ls_cuda_netrun_input(struct ls_cuda_netrun *run);                       /
 const float *ls_cuda_netrun_output(const struct ls_cuda_netrun *run, int idx); // idx-th output row
 LS_MUST int ls_cuda_netrun_run(struct ls_cuda_netrun *run, cudaStream_t stream,
                                struct ls_err *err); // queued on the stream
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
