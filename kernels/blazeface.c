@@ -196,20 +196,19 @@ void ls_blazeface_candidates(struct ls_candidates *out, const float *const *outp
     grid(out, outputs[1], outputs[3], 8, 6, score_min);
 }
 
+const float ls_blazeface_fit[8][9] = {
+    {-0.2822f, 0.1548f, -0.0376f, -0.4338f, 0.2243f, 0.1239f, 0.0768f, -0.0409f, 0.0382f},
+    {-0.5140f, 0, 0.3712f, -0.3666f, 0, 0, 0.5764f, 0, 0.0467f},
+    {0.2822f, 0.1548f, 0.0376f, 0.4338f, 0.2243f, 0.1239f, -0.0768f, -0.0409f, -0.0382f},
+    {0.4260f, 0, -0.1302f, 0.0405f, 0, 0, -0.0540f, 0, 0.2086f},
+    {-0.0073f, 0.1726f, 0.0645f, -0.4084f, 0.1476f, 0.3079f, 0.0691f, 0.1552f, 0.0042f},
+    {0.1728f, -0.0129f, 0.0907f, 0.0322f, 0.0479f, 0.0024f, 0.2125f, 0.0274f, 0.1291f},
+    {0.0073f, 0.1726f, -0.0645f, 0.4084f, 0.1476f, 0.3079f, -0.0691f, 0.1552f, -0.0042f},
+    {0.1728f, 0.0129f, 0.0907f, 0.0322f, -0.0479f, -0.0024f, 0.2125f, -0.0274f, 0.1291f},
+};
+
 void ls_blazeface_map(struct ls_face *face)
 {
-    // Origin: the box's centre; unit: its width. Columns: 1, middle of the eyes, from right to left
-    // eye, nose, middle of the mouth. Rows: box x0 y0 x1 y1, right and left corner of the mouth.
-    static const float map[8][9] = {
-        {-0.2822f, 0.1548f, -0.0376f, -0.4338f, 0.2243f, 0.1239f, 0.0768f, -0.0409f, 0.0382f},
-        {-0.5140f, 0, 0.3712f, -0.3666f, 0, 0, 0.5764f, 0, 0.0467f},
-        {0.2822f, 0.1548f, 0.0376f, 0.4338f, 0.2243f, 0.1239f, -0.0768f, -0.0409f, -0.0382f},
-        {0.4260f, 0, -0.1302f, 0.0405f, 0, 0, -0.0540f, 0, 0.2086f},
-        {-0.0073f, 0.1726f, 0.0645f, -0.4084f, 0.1476f, 0.3079f, 0.0691f, 0.1552f, 0.0042f},
-        {0.1728f, -0.0129f, 0.0907f, 0.0322f, 0.0479f, 0.0024f, 0.2125f, 0.0274f, 0.1291f},
-        {0.0073f, 0.1726f, -0.0645f, 0.4084f, 0.1476f, 0.3079f, -0.0691f, 0.1552f, -0.0042f},
-        {0.1728f, 0.0129f, 0.0907f, 0.0322f, -0.0479f, -0.0024f, 0.2125f, -0.0274f, 0.1291f},
-    };
     const struct ls_box *b = &face->box;
     float(*p)[2] = face->point;
     float unit = b->x1 - b->x0, origin[2] = {(b->x0 + b->x1) / 2, (b->y0 + b->y1) / 2};
@@ -224,7 +223,7 @@ void ls_blazeface_map(struct ls_face *face)
     for (int r = 0; r < 8; r++) {
         made[r] = 0;
         for (int c = 0; c < 9; c++)
-            made[r] += map[r][c] * in[c];
+            made[r] += ls_blazeface_fit[r][c] * in[c];
         made[r] = made[r] * unit + origin[r % 2];
     }
     face->box = (struct ls_box){made[0], made[1], made[2], made[3]};

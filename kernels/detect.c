@@ -7,11 +7,10 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "blazeface.h"
 #include "yunet.h"
-
-#define OVERLAP_MAX 0.3f // of both, by their authors
 
 static int scaled(int size, double scale)
 {
@@ -59,22 +58,21 @@ int ls_detect_plan(struct ls_net **out, const struct ls_model *model, int net_wi
 
 void ls_candidates_add(struct ls_candidates *c, const struct ls_face *face)
 {
-    int weakest = 0;
     float sum = face->score + face->box.x0 + face->box.y0 + face->box.x1 + face->box.y1;
+    int at = c->count;
 
     for (int p = 0; p < LS_POINTS; p++)
         sum += face->point[p][0] + face->point[p][1];
     if (!isfinite(sum))
         return;
-    if (c->count < LS_CANDIDATES_MAX) {
-        c->face[c->count++] = *face;
+    if (c->count == LS_CANDIDATES_MAX && face->score <= c->face[c->count - 1].score)
         return;
-    }
-    for (int i = 1; i < c->count; i++)
-        if (c->face[i].score < c->face[weakest].score)
-            weakest = i;
-    if (face->score > c->face[weakest].score)
-        c->face[weakest] = *face;
+    while (at > 0 && c->face[at - 1].score < face->score)
+        at--;
+    c->count -= c->count == LS_CANDIDATES_MAX; // the last of the weakest goes
+    memmove(&c->face[at + 1], &c->face[at], sizeof *face * (size_t)(c->count - at));
+    c->face[at] = *face;
+    c->count++;
 }
 
 static float area(const struct ls_box *b)
@@ -104,19 +102,15 @@ static void face_add(struct ls_face *sum, const struct ls_face *face, float weig
     }
 }
 
-// Takes the strongest face and its group out of c; the first of equals wins.
+// Takes the strongest face, which is the first, and its group out of c.
 static struct ls_face take_strongest(struct ls_candidates *c, bool average)
 {
-    int best = 0, kept = 0;
-    struct ls_face strongest, mean = {0};
+    struct ls_face strongest = c->face[0], mean = {0};
     float weight_sum = 0;
+    int kept = 0;
 
-    for (int i = 1; i < c->count; i++)
-        if (c->face[i].score > c->face[best].score)
-            best = i;
-    strongest = c->face[best];
     for (int i = 0; i < c->count; i++) {
-        if (i != best && overlap(&c->face[i].box, &strongest.box) <= OVERLAP_MAX) {
+        if (i > 0 && overlap(&c->face[i].box, &strongest.box) <= LS_DETECT_OVERLAP_MAX) {
             c->face[kept++] = c->face[i];
             continue;
         }
@@ -145,12 +139,19 @@ static void to_frame(struct ls_face *face, const struct ls_letterbox *l)
     }
 }
 
+float ls_detect_score_min(enum ls_detector detector, const struct ls_detect_params *params)
+{
+    if (params->score_min > 0)
+        return params->score_min;
+    return detector == LS_DETECTOR_BLAZEFACE ? 0.5f : 0.6f;
+}
+
 void ls_detect_faces(struct ls_face *out, int *count, enum ls_detector detector,
                      const float *const *outputs, const struct ls_letterbox *letterbox,
                      const struct ls_detect_params *params)
 {
     bool blaze = detector == LS_DETECTOR_BLAZEFACE;
-    float score_min = params->score_min > 0 ? params->score_min : blaze ? 0.5f : 0.6f;
+    float score_min = ls_detect_score_min(detector, params);
     struct ls_candidates c;
 
     c.count = 0;

@@ -35,13 +35,21 @@ void ls_detect_faces(struct ls_face *out, int *count, enum ls_detector detector,
                      const float *const *outputs, const struct ls_letterbox *letterbox,
                      const struct ls_detect_params *params);
 
-// Candidates on their way to faces; for yunet.c and blazeface.c.
+// The least score of a face: the caller's, or the detector's own.
+float ls_detect_score_min(enum ls_detector detector, const struct ls_detect_params *params);
+
+// Faces that share more of their area are one (intersection over union), of both detectors, by
+// their authors.
+#define LS_DETECT_OVERLAP_MAX 0.3f
+
+// Candidates on their way to faces, best score first, equals in the order of adding (which is the
+// order of the detector's cells); for yunet.c, blazeface.c and kernels/cuda/heads.cu.
 enum { LS_CANDIDATES_MAX = 512 };
 struct ls_candidates {
     struct ls_face face[LS_CANDIDATES_MAX]; // in input pixels
     int count;
 };
-// Adds a face; beyond 512 the weakest is dropped. Faces that are not finite are ignored.
+// Adds a face; beyond 512 the last is dropped. Faces that are not finite are ignored.
 void ls_candidates_add(struct ls_candidates *c, const struct ls_face *face);
 
 #endif
