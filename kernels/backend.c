@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mel.h"
 #include "module.h"
 
 enum {
@@ -336,21 +337,6 @@ static int check_box(const struct ls_box *b, struct ls_err *err)
     return 0;
 }
 
-// The first and last sample that the job's columns hear, reflection included.
-static void mel_span(const struct ls_mel_job *j, int64_t *first, int64_t *last)
-{
-    // The periodic window's first value is 0, so it does not count.
-    int64_t low = LS_MEL_HOP * j->first - LS_MEL_FFT / 2 + 1;
-    int64_t high = LS_MEL_HOP * (j->first + j->count - 1) + LS_MEL_FFT / 2 - 1;
-
-    *last = high > -low ? high : -low; // index -i is read at i
-    if (j->total >= 0 && *last > j->total - 1)
-        *last = j->total - 1;
-    if (j->total >= 0 && high > j->total - 1 && 2 * (j->total - 1) - high < low)
-        low = 2 * (j->total - 1) - high; // and index total - 1 + i at total - 1 - i
-    *first = low > 1 ? low - 1 : 0;      // one more for the pre-emphasis
-}
-
 static int check_mel(const struct ls_mel_job *j, struct ls_err *err)
 {
     int64_t first, last;
@@ -364,7 +350,7 @@ static int check_mel(const struct ls_mel_job *j, struct ls_err *err)
         (j->total <= LS_MEL_FFT / 2 || j->first + j->count - 1 > j->total / LS_MEL_HOP))
         return ls_fail(err, LS_EFIELD, "columns %lld + %d of a voice of %lld samples",
                        (long long)j->first, j->count, (long long)j->total);
-    mel_span(j, &first, &last);
+    ls_mel_span(&first, &last, j);
     if (first < j->pcm_first || last >= j->pcm_first + j->pcm_count)
         return ls_fail(err, LS_EFIELD, "columns %lld + %d need samples %lld to %lld",
                        (long long)j->first, j->count, (long long)first, (long long)last);

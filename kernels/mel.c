@@ -66,6 +66,20 @@ const struct ls_mel_table *ls_mel_table(void)
     return &table;
 }
 
+void ls_mel_span(int64_t *first, int64_t *last, const struct ls_mel_job *job)
+{
+    // The periodic window's first value is 0, so it does not count.
+    int64_t low = LS_MEL_HOP * job->first - LS_MEL_FFT / 2 + 1;
+    int64_t high = LS_MEL_HOP * (job->first + job->count - 1) + LS_MEL_FFT / 2 - 1;
+
+    *last = high > -low ? high : -low; // index -i is read at i
+    if (job->total >= 0 && *last > job->total - 1)
+        *last = job->total - 1;
+    if (job->total >= 0 && high > job->total - 1 && 2 * (job->total - 1) - high < low)
+        low = 2 * (job->total - 1) - high; // and index total - 1 + i at total - 1 - i
+    *first = low > 1 ? low - 1 : 0;        // one more for the pre-emphasis
+}
+
 // Sample i of the pre-emphasised voice, i inside it: y[n] = x[n] - 0.97 x[n-1], y[0] = x[0].
 static double emphasised(const struct ls_mel_job *job, int64_t i)
 {

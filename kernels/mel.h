@@ -10,6 +10,10 @@
 
 #include "backend.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { LS_MEL_BINS = LS_MEL_FFT / 2 + 1 };
 
 struct ls_mel_table {
@@ -22,10 +26,17 @@ struct ls_mel_table {
 
 const struct ls_mel_table *ls_mel_table(void); // never NULL; lives as long as the process
 
+// The first and last sample that the job's columns hear, reflection and pre-emphasis included.
+void ls_mel_span(int64_t *first, int64_t *last, const struct ls_mel_job *job);
+
 // The pre-emphasised, reflected and windowed samples of one column, ready for the transform.
 void ls_mel_gather(double *out, const struct ls_mel_job *job, int64_t column); // out [800]
 
 // magnitude [401] of the transform to one column [80].
 void ls_mel_column(float *out, const float *magnitude);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
