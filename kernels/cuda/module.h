@@ -20,6 +20,6 @@ struct ls_cuda_module {
      1)
 #define LS_CUDA_MODULE_SYMBOL "ls_cuda_module"
 
-extern const struct ls_cuda_module ls_cuda_module;
+extern const struct ls_cuda_module ls_cuda_module __attribute__((visibility("default")));
 
 #endif
