@@ -43,6 +43,7 @@ struct ls_cuda_face {
     struct ls_cuda_picture picture;         // read by prepare, written in place by compose
     struct ls_paste paste;                  // its face and source are ignored; not exact
     struct ls_int_box write[LS_CUDA_RECTS]; // ls_cuda_picture_writes
+    double per_x, per_y;                    // face pixels a frame pixel
 };
 // Fills everything; planes are the frame's own until the caller puts others there.
 void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,

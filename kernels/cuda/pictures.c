@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// What prepare and compose are told about a face: its frame's planes, and the rectangles of samples
+// that they may read and write, worked out here once so that staging and kernels cannot disagree by
+// a rounding. Device thread, or any other: no state. What surprises: a chroma sample has a place of
+// its own in the picture, so its rectangle is not half of luma's.
+#include "pictures.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { SIZE = LS_FACE_SIZE };
+
+// Where samples lie along an axis: sample i at frame position scale i + at.
+struct axis {
+    int count;
+    double scale, at;
+};
+
+// kind: 0 of plane 0, 1 of chroma.
+static void axes(struct axis out[2], const struct ls_frame *f, int kind)
+{
+    if (kind) { // on the left luma column, between two rows
+        out[0] = (struct axis){(f->width_px + 1) / 2, 2, 0.5};
+        out[1] = (struct axis){(f->height_px + 1) / 2, 2, 1};
+    } else {
+        out[0] = (struct axis){f->width_px, 1, 0.5};
+        out[1] = (struct axis){f->height_px, 1, 0.5};
+    }
+}
+
+static int kinds(const struct ls_frame *f)
+{
+    return f->format == LS_PIX_RGB24 ? 1 : LS_CUDA_RECTS;
+}
+
+// The sample at or before a frame position, edges repeated.
+static int sample_before(const struct axis *a, double position)
+{
+    return (int)fmin(fmax(floor((position - a->at) / a->scale), 0), a->count - 1);
+}
+
+// The first sample at or after a frame position, within 0..count.
+static int sample_from(const struct axis *a, double position)
+{
+    return (int)fmin(fmax(ceil((position - a->at) / a->scale), 0), a->count);
+}
+
+void ls_cuda_picture_reads(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
+                           const struct ls_box *box)
+{
+    memset(out, 0, LS_CUDA_RECTS * sizeof *out);
+    for (int i = 0; i < kinds(frame); i++) {
+        struct axis a[2];
+
+        // Faces are sampled strictly inside the box, between a sample and the next one.
+        axes(a, frame, i);
+        out[i].x0 = sample_before(&a[0], box->x0);
+        out[i].y0 = sample_before(&a[1], box->y0);
+        out[i].x1 = (int)fmin(sample_before(&a[0], box->x1) + 2, a[0].count);
+        out[i].y1 = (int)fmin(sample_before(&a[1], box->y1) + 2, a[1].count);
+    }
+}
+
+// Where the mask can be above zero: half a face pixel beyond the outer centres and, for it fades to
+// zero at the next centre, another half. At the face's border it goes on as it is, up to the box.
+static void reach(double *from, double *to, double box_from, double box_to, int first, int end)
+{
+    double pixel = (box_to - box_from) / SIZE;
+
+    *from = first > 0 ? box_from + (first - 0.5) * pixel : box_from;
+    *to = end < SIZE ? box_from + (end + 0.5) * pixel : box_to;
+}
+
+void ls_cuda_picture_writes(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
+                            const struct ls_paste *paste)
+{
+    const struct ls_box *box = &paste->box;
+    struct ls_int_box extent;
+    double x0, x1, y0, y1;
+
+    memset(out, 0, LS_CUDA_RECTS * sizeof *out);
+    ls_paste_extent(&extent, paste);
+    if (extent.x0 >= extent.x1 || paste->strength <= 0)
+        return;
+    reach(&x0, &x1, box->x0, box->x1, extent.x0, extent.x1);
+    reach(&y0, &y1, box->y0, box->y1, extent.y0, extent.y1);
+    for (int i = 0; i < kinds(frame); i++) {
+        struct axis a[2];
+        struct ls_int_box r;
+
+        axes(a, frame, i);
+        r.x0 = sample_from(&a[0], x0);
+        r.y0 = sample_from(&a[1], y0);
+        r.x1 = sample_from(&a[0], x1);
+        r.y1 = sample_from(&a[1], y1);
+        if (r.x0 < r.x1 && r.y0 < r.y1)
+            out[i] = r;
+    }
+}
+
+void ls_cuda_picture_init(struct ls_cuda_picture *out, const struct ls_frame *frame)
+{
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < 3; i++) {
+        out->plane[i] = frame->plane[i];
+        out->stride[i] = frame->stride[i];
+    }
+    out->width_px = frame->width_px;
+    out->height_px = frame->height_px;
+    out->format = frame->format;
+    ls_colour_init(&out->colour, frame);
+}
+
+void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
+                       const struct ls_paste *paste)
+{
+    memset(out, 0, sizeof *out); // padding too: arrays of it are copied whole
+    ls_cuda_picture_init(&out->picture, frame);
+    out->paste = *paste;
+    out->paste.face = NULL;
+    out->paste.source = NULL;
+    out->per_x = SIZE / ((double)paste->box.x1 - paste->box.x0);
+    out->per_y = SIZE / ((double)paste->box.y1 - paste->box.y0);
+    ls_cuda_picture_writes(out->write, frame, paste);
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A frame's samples as kernels read and write them, and places between them. Included by .cu files
+// only.
+#ifndef LS_CUDA_SAMPLES_H
+#define LS_CUDA_SAMPLES_H
+
+#include "launch.h"
+#include "pictures.h"
+
+// 0..255, of P010 0..255.75. Ten bits are read by bytes: nobody promises that planes are even.
+LS_DEVICE float ls_sample_get(const uint8_t *at, bool deep)
+{
+    return deep ? (float)(at[1] << 2 | at[0] >> 6) * 0.25f : (float)*at;
+}
+
+LS_DEVICE void ls_sample_put(uint8_t *at, bool deep, float v)
+{
+    if (deep) {
+        int sample = (int)fminf(fmaxf(floorf(4 * v + 0.5f), 0), 1023) << 6;
+
+        at[0] = (uint8_t)(sample & 255);
+        at[1] = (uint8_t)(sample >> 8);
+    } else {
+        *at = ls_colour_byte(v);
+    }
+}
+
+// A place along an axis of `count` samples: between two of them; edges are repeated.
+struct ls_spot {
+    int first, second;
+    float part;
+};
+
+// at: 0 is the first sample's centre. In double, since a frame's width takes 13 of a float's 24
+// bits.
+LS_DEVICE struct ls_spot ls_spot_at(double at, int count)
+{
+    double inside = fmin(fmax(at, 0.0), (double)(count - 1));
+    struct ls_spot spot;
+
+    spot.first = (int)inside;
+    spot.second = spot.first + 1 < count ? spot.first + 1 : spot.first;
+    spot.part = (float)(inside - spot.first);
+    return spot;
+}
+
+#endif
