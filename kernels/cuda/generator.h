@@ -22,14 +22,19 @@ LS_MUST int ls_cuda_generator_new(struct ls_cuda_generator **out,
                                   const struct ls_cuda_generator_params *params,
                                   cudaStream_t stream, struct ls_err *err);
 void ls_cuda_generator_free(struct ls_cuda_generator **generator);
-// Bytes of one record of this network; for a budget, before there is a generator.
+// Bytes of one record of this network, for a budget, before there is a generator; 0 if it is none
+// that this back end knows.
 size_t ls_cuda_generator_record_size(const struct ls_net *net, enum ls_cuda_type type);
+// Why launches are made one by one instead of as CUDA graphs; "" if they are not.
+const char *ls_cuda_generator_note(const struct ls_cuda_generator *generator);
 // Plans every bucket and rectangle now, instead of on first use.
 LS_MUST int ls_cuda_generator_warm(struct ls_cuda_generator *generator, cudaStream_t stream,
                                    struct ls_err *err);
 
 // Where prepare and the copies of a batch write before encode and decode; the same addresses
-// always.
+// always. All of it is read on the stream by encode (input, encode_slot) and decode (mel,
+// decode_slot), of old items too if count is between buckets: write it on the same stream or wait,
+// and only numbers of records, ever.
 void *ls_cuda_generator_input(struct ls_cuda_generator *generator);      // [batch_max][96][96][8]
 float *ls_cuda_generator_mel(struct ls_cuda_generator *generator);       // [batch_max][16][80]
 int *ls_cuda_generator_encode_slot(struct ls_cuda_generator *generator); // [batch_max], records
@@ -40,7 +45,8 @@ LS_MUST int ls_cuda_generator_encode(struct ls_cuda_generator *generator, int co
                                      cudaStream_t stream, struct ls_err *err);
 // made [batch_max][96][96][3] float BGR, the generator's own, of `count` items: features from
 // records decode_slot[i], sound from mel. At least the rectangle `reads` is made; the rest is zero
-// or old.
+// or old. An item has the same bytes at every count and in any company, for `reads` of one cut
+// (ls_cuda_cut_of); between cuts it may differ by rounding.
 LS_MUST int ls_cuda_generator_decode(struct ls_cuda_generator *generator, float **made, int count,
                                      const struct ls_int_box *reads, cudaStream_t stream,
                                      struct ls_err *err);
