@@ -20,7 +20,7 @@ int ls_cuda_check(struct ls_err *err, int status, const char *what)
                    what, cudaGetErrorString((cudaError_t)status));
 }
 
-// CUDA has three errors for "the driver is missing, or older than the runtime".
+// CUDA has two errors for "the driver is missing, or older than the runtime".
 static int no_driver(struct ls_err *err)
 {
     int driver = 0, runtime = 0;
@@ -41,8 +41,7 @@ static int find_device(struct ls_err *err)
     int count = 0;
     cudaError_t status = cudaGetDeviceCount(&count);
 
-    if (status == cudaErrorInsufficientDriver || status == cudaErrorStubLibrary ||
-        status == cudaErrorCallRequiresNewerDriver)
+    if (status == cudaErrorInsufficientDriver || status == cudaErrorSystemDriverMismatch)
         return no_driver(err);
     if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) {
         (void)cudaGetLastError();
