@@ -17,8 +17,6 @@
 //   distances to each side of the mouth's centre they would have 0.092 and 0.166.
 #include "blazeface.h"
 
-#include <math.h>
-
 // clang-format off
 #define IN \
     {.op = LS_NET_INPUT, .from = {-1, -1}}
@@ -158,44 +156,6 @@ const struct ls_net_spec ls_blazeface = {
     .layer_count = sizeof layers / sizeof layers[0],
 };
 
-enum { VALUES = 16 }; // of an anchor: box centre, size, six points
-
-// Grid g x g with `anchors` anchors a cell, all at the cell's centre and of the whole picture's
-// size, so that the network's numbers are pixels. scores [anchors][g][g], values [anchors *
-// 16][g][g].
-static void grid(struct ls_candidates *out, const float *scores, const float *values, int g,
-                 int anchors, float score_min)
-{
-    int area = g * g;
-
-    for (int i = 0; i < area * anchors; i++) {
-        int cell = i % area, anchor = i / area;
-        const float *v = values + anchor * VALUES * area + cell;
-        float at[2] = {((float)(cell % g) + 0.5f) / (float)g * LS_BLAZEFACE_SIZE,
-                       ((float)(cell / g) + 0.5f) / (float)g * LS_BLAZEFACE_SIZE};
-        float x = v[0] + at[0], y = v[area] + at[1], w = v[2 * area], h = v[3 * area];
-        struct ls_face face = {.score = 1 / (1 + expf(-scores[i])), .points_known = true};
-
-        if (!(face.score >= score_min) || !(w > 0) || !(h > 0))
-            continue;
-        face.box = (struct ls_box){x - w / 2, y - h / 2, x + w / 2, y + h / 2};
-        for (int k = 0; k < 2 * LS_POINTS;
-             k++) { // its mouth is one point: both corners until mapped
-            int value = k < 8 ? 4 + k : 2 + k;
-
-            face.point[k / 2][k % 2] = v[value * area] + at[k % 2];
-        }
-        ls_candidates_add(out, &face);
-    }
-}
-
-void ls_blazeface_candidates(struct ls_candidates *out, const float *const *outputs,
-                             float score_min)
-{
-    grid(out, outputs[0], outputs[2], 16, 2, score_min);
-    grid(out, outputs[1], outputs[3], 8, 6, score_min);
-}
-
 const float ls_blazeface_fit[8][9] = {
     {-0.2822f, 0.1548f, -0.0376f, -0.4338f, 0.2243f, 0.1239f, 0.0768f, -0.0409f, 0.0382f},
     {-0.5140f, 0, 0.3712f, -0.3666f, 0, 0, 0.5764f, 0, 0.0467f},
@@ -206,29 +166,3 @@ const float ls_blazeface_fit[8][9] = {
     {0.0073f, 0.1726f, -0.0645f, 0.4084f, 0.1476f, 0.3079f, -0.0691f, 0.1552f, -0.0042f},
     {0.1728f, 0.0129f, 0.0907f, 0.0322f, -0.0479f, -0.0024f, 0.2125f, -0.0274f, 0.1291f},
 };
-
-void ls_blazeface_map(struct ls_face *face)
-{
-    const struct ls_box *b = &face->box;
-    float(*p)[2] = face->point;
-    float unit = b->x1 - b->x0, origin[2] = {(b->x0 + b->x1) / 2, (b->y0 + b->y1) / 2};
-    float in[9] = {1}, made[8];
-
-    for (int k = 0; k < 2; k++) {
-        in[1 + k] = ((p[LS_POINT_EYE_R][k] + p[LS_POINT_EYE_L][k]) / 2 - origin[k]) / unit;
-        in[3 + k] = (p[LS_POINT_EYE_L][k] - p[LS_POINT_EYE_R][k]) / unit;
-        in[5 + k] = (p[LS_POINT_NOSE][k] - origin[k]) / unit;
-        in[7 + k] = (p[LS_POINT_MOUTH_R][k] - origin[k]) / unit;
-    }
-    for (int r = 0; r < 8; r++) {
-        made[r] = 0;
-        for (int c = 0; c < 9; c++)
-            made[r] += ls_blazeface_fit[r][c] * in[c];
-        made[r] = made[r] * unit + origin[r % 2];
-    }
-    face->box = (struct ls_box){made[0], made[1], made[2], made[3]};
-    for (int k = 0; k < 2; k++) {
-        p[LS_POINT_MOUTH_R][k] = made[4 + k];
-        p[LS_POINT_MOUTH_L][k] = made[6 + k];
-    }
-}

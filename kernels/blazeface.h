@@ -5,21 +5,15 @@
 #ifndef LS_BLAZEFACE_H
 #define LS_BLAZEFACE_H
 
-#include "detect.h"
+#include "net.h"
 
 enum { LS_BLAZEFACE_SIZE = 256 };
 
 extern const struct ls_net_spec ls_blazeface;
 
-// Candidates in the network's own convention, so that what overlaps is judged on them: the points
-// are eyes, nose and, twice, the mouth's centre.
-void ls_blazeface_candidates(struct ls_candidates *out, const float *const *outputs,
-                             float score_min);
 // The map to YuNet's convention, linear in a face's own coordinates: origin the box's centre, unit
 // its width. Columns: 1, middle of the eyes, from right to left eye, nose, middle of the mouth.
 // Rows: box x0 y0 x1 y1, right and left corner of the mouth.
 extern const float ls_blazeface_fit[8][9];
-// Maps one such face.
-void ls_blazeface_map(struct ls_face *face);
 
 #endif

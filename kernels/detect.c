@@ -5,11 +5,11 @@
 // score, as MediaPipe has it: its single boxes shake from frame to frame.
 #include "detect.h"
 
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #include "blazeface.h"
+#include "cells.h"
 #include "yunet.h"
 
 static int scaled(int size, double scale)
@@ -58,13 +58,8 @@ int ls_detect_plan(struct ls_net **out, const struct ls_model *model, int net_wi
 
 void ls_candidates_add(struct ls_candidates *c, const struct ls_face *face)
 {
-    float sum = face->score + face->box.x0 + face->box.y0 + face->box.x1 + face->box.y1;
     int at = c->count;
 
-    for (int p = 0; p < LS_POINTS; p++)
-        sum += face->point[p][0] + face->point[p][1];
-    if (!isfinite(sum))
-        return;
     if (c->count == LS_CANDIDATES_MAX && face->score <= c->face[c->count - 1].score)
         return;
     while (at > 0 && c->face[at - 1].score < face->score)
@@ -73,20 +68,6 @@ void ls_candidates_add(struct ls_candidates *c, const struct ls_face *face)
     memmove(&c->face[at + 1], &c->face[at], sizeof *face * (size_t)(c->count - at));
     c->face[at] = *face;
     c->count++;
-}
-
-static float area(const struct ls_box *b)
-{
-    return (b->x1 - b->x0) * (b->y1 - b->y0);
-}
-
-// Intersection over union.
-static float overlap(const struct ls_box *a, const struct ls_box *b)
-{
-    float w = fminf(a->x1, b->x1) - fmaxf(a->x0, b->x0);
-    float h = fminf(a->y1, b->y1) - fmaxf(a->y0, b->y0);
-
-    return w > 0 && h > 0 ? w * h / (area(a) + area(b) - w * h) : 0;
 }
 
 // sum += weight * face, in boxes and points.
@@ -110,7 +91,7 @@ static struct ls_face take_strongest(struct ls_candidates *c, bool average)
     int kept = 0;
 
     for (int i = 0; i < c->count; i++) {
-        if (i > 0 && overlap(&c->face[i].box, &strongest.box) <= LS_DETECT_OVERLAP_MAX) {
+        if (i > 0 && ls_cells_overlap(&c->face[i].box, &strongest.box) <= LS_DETECT_OVERLAP_MAX) {
             c->face[kept++] = c->face[i];
             continue;
         }
@@ -127,16 +108,9 @@ static struct ls_face take_strongest(struct ls_candidates *c, bool average)
     return strongest;
 }
 
-static void to_frame(struct ls_face *face, const struct ls_letterbox *l)
+int ls_detect_outputs(enum ls_detector detector)
 {
-    face->box.x0 /= l->x_scale;
-    face->box.x1 /= l->x_scale;
-    face->box.y0 /= l->y_scale;
-    face->box.y1 /= l->y_scale;
-    for (int p = 0; p < LS_POINTS; p++) {
-        face->point[p][0] /= l->x_scale;
-        face->point[p][1] /= l->y_scale;
-    }
+    return detector == LS_DETECTOR_BLAZEFACE ? 4 : 12;
 }
 
 float ls_detect_score_min(enum ls_detector detector, const struct ls_detect_params *params)
@@ -150,22 +124,29 @@ void ls_detect_faces(struct ls_face *out, int *count, enum ls_detector detector,
                      const float *const *outputs, const struct ls_letterbox *letterbox,
                      const struct ls_detect_params *params)
 {
+    struct ls_cells cells = {.detector = detector,
+                             .net_width = letterbox->net_width,
+                             .net_height = letterbox->net_height,
+                             .score_min = ls_detect_score_min(detector, params)};
     bool blaze = detector == LS_DETECTOR_BLAZEFACE;
-    float score_min = ls_detect_score_min(detector, params);
+    int cell_count = ls_cells_count(&cells);
     struct ls_candidates c;
 
+    memcpy(cells.map, outputs, sizeof *outputs * (size_t)ls_detect_outputs(detector));
     c.count = 0;
-    if (blaze)
-        ls_blazeface_candidates(&c, outputs, score_min);
-    else
-        ls_yunet_candidates(&c, outputs, letterbox, score_min);
+    for (int i = 0; i < cell_count; i++) {
+        struct ls_face face;
+
+        if (ls_cells_face(&face, &cells, i))
+            ls_candidates_add(&c, &face);
+    }
     *count = 0;
     while (c.count > 0 && *count < LS_FACES_MAX) {
         struct ls_face *face = &out[(*count)++];
 
         *face = take_strongest(&c, blaze);
         if (blaze)
-            ls_blazeface_map(face);
-        to_frame(face, letterbox);
+            ls_cells_map(face, ls_blazeface_fit);
+        ls_cells_to_frame(face, letterbox);
     }
 }

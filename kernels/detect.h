@@ -9,6 +9,10 @@
 
 #include "backend.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { LS_DETECT_OUTPUTS_MAX = 12 };
 
 // The frame lies reduced in the input's top left corner; the rest of the input is `empty`.
@@ -30,6 +34,8 @@ void ls_detect_letterbox(struct ls_letterbox *out, enum ls_detector detector,
 LS_MUST int ls_detect_plan(struct ls_net **out, const struct ls_model *model, int net_width,
                            int net_height, struct ls_err *err);
 
+int ls_detect_outputs(enum ls_detector detector); // how many the plan has
+
 // outputs: as the plan's rows marked `output`, NCHW, one item. out [LS_FACES_MAX] as ls_detect's.
 void ls_detect_faces(struct ls_face *out, int *count, enum ls_detector detector,
                      const float *const *outputs, const struct ls_letterbox *letterbox,
@@ -43,13 +49,17 @@ float ls_detect_score_min(enum ls_detector detector, const struct ls_detect_para
 #define LS_DETECT_OVERLAP_MAX 0.3f
 
 // Candidates on their way to faces, best score first, equals in the order of adding (which is the
-// order of the detector's cells); for yunet.c, blazeface.c and kernels/cuda/heads.cu.
+// order of the detector's cells, cells.h).
 enum { LS_CANDIDATES_MAX = 512 };
 struct ls_candidates {
     struct ls_face face[LS_CANDIDATES_MAX]; // in input pixels
     int count;
 };
-// Adds a face; beyond 512 the last is dropped. Faces that are not finite are ignored.
+// Adds a finite face; beyond 512 the last is dropped.
 void ls_candidates_add(struct ls_candidates *c, const struct ls_face *face);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

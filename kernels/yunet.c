@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// YuNet-s as a table and the decoding of its maps. A unit is a 1x1 convolution without activation
+// YuNet-s as a table. A unit is a 1x1 convolution without activation
 // and a depthwise 3x3 one with ReLU; three levels of 8, 16 and 32 pixels a cell; heads for class,
 // object, box and five points on each. Called by detect.c; any thread. What surprises: the ONNX
 // exporter folded batch norm into the depthwise convolutions (and the stem) and gave the results
@@ -7,7 +7,6 @@
 // then every 3 a pair, not 1 to 1 a layer.
 #include "yunet.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,48 +165,4 @@ int ls_yunet_rename(struct ls_weights **out, const struct ls_weights *weights, s
     }
     ls_weights_close(&w);
     return r;
-}
-
-static float unit(float v)
-{
-    return fminf(fmaxf(v, 0), 1);
-}
-
-// maps: class, object, box [4], points [10] of one level, each [height][width].
-static void level(struct ls_candidates *out, const float *const *maps, int width, int height,
-                  int stride, float score_min)
-{
-    size_t area = (size_t)width * (size_t)height;
-
-    for (size_t i = 0; i < area; i++) {
-        float score = sqrtf(unit(maps[0][i]) * unit(maps[1][i]));
-        float column = (float)(i % (size_t)width), row = (float)(i / (size_t)width);
-        const float *b = maps[2] + i, *k = maps[3] + i;
-        float s = (float)stride, x, y, w, h;
-        struct ls_face face = {.score = score, .points_known = true};
-
-        if (!(score >= score_min))
-            continue;
-        x = (column + b[0]) * s;
-        y = (row + b[area]) * s;
-        w = expf(b[2 * area]) * s;
-        h = expf(b[3 * area]) * s;
-        face.box = (struct ls_box){x - w / 2, y - h / 2, x + w / 2, y + h / 2};
-        for (int p = 0; p < LS_POINTS; p++) { // the maps' order is ours: eyes, nose, mouth corners
-            face.point[p][0] = (k[(size_t)(2 * p) * area] + column) * s;
-            face.point[p][1] = (k[(size_t)(2 * p + 1) * area] + row) * s;
-        }
-        ls_candidates_add(out, &face);
-    }
-}
-
-void ls_yunet_candidates(struct ls_candidates *out, const float *const *outputs,
-                         const struct ls_letterbox *letterbox, float score_min)
-{
-    for (int l = 0; l < 3; l++) {
-        int stride = 8 << l;
-
-        level(out, outputs + 4 * l, letterbox->net_width / stride, letterbox->net_height / stride,
-              stride, score_min);
-    }
 }

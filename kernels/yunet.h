@@ -5,7 +5,7 @@
 #ifndef LS_YUNET_H
 #define LS_YUNET_H
 
-#include "detect.h"
+#include "net.h"
 
 extern const struct ls_net_spec ls_yunet;
 
@@ -13,7 +13,5 @@ extern const struct ls_net_spec ls_yunet;
 // convolutions. The caller closes *out.
 LS_MUST int ls_yunet_rename(struct ls_weights **out, const struct ls_weights *weights,
                             struct ls_err *err);
-void ls_yunet_candidates(struct ls_candidates *out, const float *const *outputs,
-                         const struct ls_letterbox *letterbox, float score_min);
 
 #endif

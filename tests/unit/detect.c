@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/blazeface.h"
+#include "kernels/cells.h"
 #include "kernels/ref/ref.h"
 #include "kernels/yunet.h"
 #include "tests/unit/_check.h"
@@ -199,7 +200,7 @@ static void mapping(void)
                                       {at + 0.5f * s, at + 0.75f * s},
                                       {at + 0.5f * s, at + 0.75f * s}}};
 
-        ls_blazeface_map(&f);
+        ls_cells_map(&f, ls_blazeface_fit);
         CHECK(near((f.box.x0 + f.box.x1) / 2, at + s / 2, 0.001f * s), "upright: in the middle");
         CHECK(f.box.y0 < at && f.box.y1 > at + 0.85f * s, "the forehead is in");
         CHECK(f.point[LS_POINT_MOUTH_R][0] < at + 0.4f * s &&
