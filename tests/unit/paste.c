@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a paste says of itself before anything is computed: outside its extent the mask is zero, and
+// of the face nothing is read outside what ls_paste_reads says. The face there is poisoned with
+// numbers that are none: whoever looks at them shows it.
+#include <math.h>
+
+#include "kernels/paste.h"
+#include "kernels/ref/ref.h"
+#include "tests/kernels/_pictures.h"
+#include "tests/unit/_check.h"
+
+enum { SIZE = LS_FACE_SIZE, PASTES = 200 };
+
+static const struct {
+    const char *name;
+    struct ls_paste paste;
+    struct ls_int_box reads;
+} rows[] = {
+    {"lower face", {.mask = LS_MASK_LOWER_FACE, .feather_px = 8}, {3, 41, 93, 96}},
+    {"rectangle", {.mask = LS_MASK_RECTANGLE, .feather_px = 8}, {0, 0, 96, 96}},
+    {"exact", {.exact = true}, {0, 0, 96, 96}},
+    {"mouth",
+     {.mask = LS_MASK_MOUTH, .mouth = {0.5f, 0.75f, 0.3f, 0.2f}, .feather_px = 14},
+     {11, 47, 85, 96}},
+    {"mouth beside the face", {.mask = LS_MASK_MOUTH, .mouth = {3, 3, 0.1f, 0.1f}}, {0, 0, 1, 1}},
+    {"mouth over everything", {.mask = LS_MASK_MOUTH, .mouth = {0.5f, 0.5f, 4, 4}}, {0, 0, 96, 96}},
+};
+
+static void check_rows(void)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct ls_int_box *want = &rows[i].reads;
+        struct ls_int_box got;
+
+        ls_paste_reads(&got, &rows[i].paste);
+        if (!CHECK(!memcmp(&got, want, sizeof got), rows[i].name))
+            printf("%d,%d..%d,%d\n", got.x0, got.y0, got.x1, got.y1);
+        CHECK(ls_paste_row_first(&rows[i].paste) == want->y0, rows[i].name);
+    }
+}
+
+static struct ls_paste random_paste(uint64_t *seed, const struct ls_frame *f)
+{
+    static const float corner[] = {0, 0.5f, 1, 14, 24};
+    struct ls_paste p = {.mask = (enum ls_mask)(random_next(seed) % 3)};
+
+    p.box.x0 = random_float(seed, -60, (float)f->width_px);
+    p.box.y0 = random_float(seed, -60, (float)f->height_px);
+    p.box.x1 = p.box.x0 + random_float(seed, 4, 200);
+    p.box.y1 = p.box.y0 + random_float(seed, 4, 200);
+    p.mouth[0] = random_float(seed, -0.4f, 1.4f);
+    p.mouth[1] = random_float(seed, -0.4f, 1.4f);
+    p.mouth[2] = random_float(seed, 0.001f, 0.6f);
+    p.mouth[3] = random_float(seed, 0.001f, 0.6f);
+    p.feather_px =
+        random_next(seed) % 2 ? random_float(seed, 0, 24) : corner[random_next(seed) % 5];
+    p.colour_match = random_next(seed) % 3 ? random_float(seed, 0, 1) : 0;
+    p.strength = random_next(seed) % 3 ? 1 : random_float(seed, 0, 1);
+    return p;
+}
+
+static void check_extent(const char *row, const struct ls_paste *paste)
+{
+    float alpha[SIZE * SIZE];
+    struct ls_int_box e;
+
+    ls_paste_mask(alpha, paste);
+    ls_paste_extent(&e, paste);
+    for (int i = 0; i < SIZE * SIZE; i++) {
+        bool inside = i % SIZE >= e.x0 && i % SIZE < e.x1 && i / SIZE >= e.y0 && i / SIZE < e.y1;
+
+        if (!inside && !CHECK(alpha[i] == 0, row))
+            return;
+    }
+}
+
+static void check_poisoned(const char *row, const struct picture *before, struct ls_paste *paste,
+                           const float *face)
+{
+    struct picture after[2] = {picture_copy(before), picture_copy(before)};
+    float poisoned[SIZE * SIZE * 3];
+    struct ls_int_box r;
+
+    ls_paste_reads(&r, paste);
+    for (int i = 0; i < SIZE * SIZE * 3; i++) {
+        int x = i / 3 % SIZE, y = i / 3 / SIZE;
+
+        poisoned[i] = x >= r.x0 && x < r.x1 && y >= r.y0 && y < r.y1 ? face[i] : NAN;
+    }
+    paste->face = face;
+    CHECK(ls_ref_composite(&after[0].frame, paste, NULL) == LS_OK, row);
+    paste->face = poisoned;
+    CHECK(ls_ref_composite(&after[1].frame, paste, NULL) == LS_OK, row);
+    CHECK(differ_picture(row, &after[1], &after[0], 0) == 0, row);
+    picture_free(&after[0]);
+    picture_free(&after[1]);
+}
+
+int main(void)
+{
+    static float face[SIZE * SIZE * 3];
+    static uint8_t source[SIZE * SIZE * 3];
+    uint64_t seed = 21;
+
+    check_rows();
+    for (int i = 0; i < SIZE * SIZE * 3; i++) {
+        face[i] = random_float(&seed, 0, 1);
+        source[i] = (uint8_t)random_next(&seed);
+    }
+    for (int i = 0; i < PASTES; i++) {
+        struct ls_frame shape = {
+            .width_px = 120, .height_px = 101, .format = (enum ls_pixel)(i % (LS_PIX_P010 + 1))};
+        struct picture picture = picture_new(&shape, FILL_RANDOM, (uint64_t)i);
+        struct ls_paste paste = random_paste(&seed, &shape);
+        char row[120];
+
+        snprintf(row, sizeof row, "paste %d: mask %d, mouth %g %g %g %g, feather %g", i,
+                 (int)paste.mask, (double)paste.mouth[0], (double)paste.mouth[1],
+                 (double)paste.mouth[2], (double)paste.mouth[3], (double)paste.feather_px);
+        paste.source = source;
+        check_extent(row, &paste);
+        check_poisoned(row, &picture, &paste, face);
+        picture_free(&picture);
+    }
+    return check_done();
+}
