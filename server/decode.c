@@ -286,7 +286,7 @@ int ls_decode_open(struct ls_decode **out, struct ls_decode_pool *pool,
     d = calloc(1, sizeof *d);
     if (!d)
         return ls_fail(err, LS_ENOMEM, "no memory for a decoder");
-    r = ls_decode_proc_take(&d->proc, pool, err);
+    r = ls_decode_proc_take(&d->proc, pool, params->on_device, err);
     if (r < 0) {
         free(d);
         return r;
@@ -355,6 +355,8 @@ int64_t ls_decode_busy_us(const struct ls_decode *d)
     struct timespec t;
     clockid_t clock;
 
+    if (d->proc && d->proc->thread)
+        return ls_decode_thread_busy_us(d->proc->thread);
     // A process that has ended and was waited for has no clock any more.
     if (!d->proc || d->proc->exited || clock_getcpuclockid(d->proc->process.pid, &clock) != 0 ||
         clock_gettime(clock, &t) != 0)
@@ -412,10 +414,10 @@ void ls_decode_close(struct ls_decode **at)
         return;
     *at = NULL;
     d->closed = true;
-    ls_decode_proc_drop(&d->proc);
-    if (d->map)
+    if (d->map && !d->proc->thread)
         munmap(d->map, d->map_size);
     d->map = NULL;
+    ls_decode_proc_drop(&d->proc);
     uv_close((uv_handle_t *)&d->kick, on_timer_closed);
     uv_close((uv_handle_t *)&d->watch, on_timer_closed);
 }

@@ -19,14 +19,17 @@
 #include "options.h"
 
 struct uv_loop_s;
+struct ls_video_device;
 struct ls_decode_pool; // started processes that wait for work
 struct ls_decode;
 
-// Keeps opt->warm_decoders processes ready. opt is borrowed. path: of lipstream-decode.
+// Keeps opt->warm_decoders processes ready. opt and device are borrowed. path: of lipstream-decode.
+// device: where ls_decode_params.on_device puts frames, or NULL.
 LS_MUST int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop,
-                                const char *path, const struct ls_options *opt, struct ls_err *err);
-// Kills the idle ones. Every ls_decode must be closed. The loop must still run until its handles
-// close.
+                                const char *path, const struct ls_options *opt,
+                                const struct ls_video_device *device, struct ls_err *err);
+// Kills the idle processes, waits for the threads. Every ls_decode must be closed. The loop must
+// still run until its handles close.
 void ls_decode_pool_close(struct ls_decode_pool **pool);
 int ls_decode_pool_live(const struct ls_decode_pool *pool); // processes alive now, idle and busy
 
@@ -39,8 +42,9 @@ struct ls_decode_params {
     enum ls_pixel pixel;          // FRAMES
     int rate_num, rate_den;       // FRAMES; STILL: the rate at which it is shown
     enum ls_pixel work;           // what the frames in the ring shall be
-    bool keep; // the input may be asked for again (loops): nothing is punched out
-    int slots; // frames in the ring
+    bool on_device; // a container's video is decoded by a thread of the server into device memory
+    bool keep;      // the input may be asked for again (loops): nothing is punched out
+    int slots;      // frames in the ring
 };
 
 // What a video turned out to be; before its first frame.
@@ -51,7 +55,8 @@ struct ls_decode_video {
     bool constant_rate;      // as the container declares it; timestamps decide all the same
     enum ls_matrix matrix;
     bool full_range;
-    int rotation_deg; // that was applied, clockwise: 0, 90, 180, 270
+    enum ls_pixel pixel; // of the frames in the ring
+    int rotation_deg;    // that was applied, clockwise: 0, 90, 180, 270
     char codec[24], container[24];
 };
 struct ls_decode_audio {

@@ -52,6 +52,8 @@ int ls_check_video(const struct ls_decode_video *v, struct ls_err *err)
         return bad(err, "rate");
     if (flag[0] > 1 || flag[1] > 1 || (unsigned)v->matrix > LS_MATRIX_BT2020)
         return bad(err, "colour");
+    if ((unsigned)v->pixel > LS_PIX_NV12)
+        return bad(err, "pixel format");
     if (v->rotation_deg != 0 && v->rotation_deg != 90 && v->rotation_deg != 180 &&
         v->rotation_deg != 270)
         return bad(err, "rotation");

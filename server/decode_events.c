@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a decode process tells, made into callbacks: each record is checked (decode_check.c),
-// counted and handed on. The ring of frames is made here, when the picture's size has become known.
+// counted and handed on. The ring of frames is made here, when the picture's size has become known:
+// in shared memory, or, for a decode thread, on the device.
 // Loop thread, called by decode.c alone; after each callback the decoder may have been closed.
 #include "decode_impl.h"
 
@@ -15,19 +16,23 @@ static int64_t align(int64_t n, int64_t to)
     return (n + to - 1) / to * to;
 }
 
-static void lay_out(struct ls_wire_ring *ring, const struct ls_decode_video *v, enum ls_pixel work,
-                    int slots)
+static void lay_out(struct ls_wire_ring *ring, const struct ls_decode_video *v, int slots)
 {
+    int planes = v->pixel == LS_PIX_RGB24 ? 1 : v->pixel == LS_PIX_NV12 ? 2 : 3;
     int64_t at = 0;
     int i;
 
     memset(ring, 0, sizeof *ring);
-    for (i = 0; i < (work == LS_PIX_RGB24 ? 1 : 3); i++) {
+    for (i = 0; i < planes; i++) {
         int64_t width = i ? (v->width_px + 1) / 2 : v->width_px;
         int64_t height = i ? (v->height_px + 1) / 2 : v->height_px;
 
+        if (v->pixel == LS_PIX_RGB24)
+            width *= 3;
+        else if (v->pixel == LS_PIX_NV12 && i)
+            width *= 2;
         ring->offset[i] = at;
-        ring->stride[i] = (int32_t)align(work == LS_PIX_RGB24 ? 3 * width : width, 64);
+        ring->stride[i] = (int32_t)align(width, 64);
         at += ring->stride[i] * height;
     }
     ring->slot_bytes = align(at + 64, 4096); // 64 bytes of slack: vector code may read past a row
@@ -37,8 +42,15 @@ static void lay_out(struct ls_wire_ring *ring, const struct ls_decode_video *v, 
 // The size is sealed: a process that shrank it would make the server's own reads fault.
 static int make_ring(struct ls_decode *d, struct ls_err *err)
 {
-    lay_out(&d->ring, &d->video, d->params.work, d->params.slots);
+    lay_out(&d->ring, &d->video, d->params.slots);
     d->map_size = (size_t)(d->ring.slot_bytes * d->ring.slots);
+    d->check.slots = d->ring.slots;
+    if (d->proc->thread) {
+        int r = ls_decode_thread_ring(d->proc->thread, &d->map, d->map_size, err);
+
+        d->check.has_ring = r == 0;
+        return r;
+    }
     if (ftruncate(d->ring_fd, (off_t)d->map_size) < 0 ||
         fcntl(d->ring_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return ls_fail(err, LS_EIO, "%zu bytes for frames: %s", d->map_size, strerror(errno));
@@ -48,7 +60,6 @@ static int make_ring(struct ls_decode *d, struct ls_err *err)
         return ls_fail(err, LS_ENOMEM, "%zu bytes for frames: %s", d->map_size, strerror(errno));
     }
     d->check.has_ring = true;
-    d->check.slots = d->ring.slots;
     return 0;
 }
 
@@ -60,6 +71,10 @@ static int on_video(struct ls_decode *d, const uint8_t *payload, struct ls_err *
         return ls_fail(err, LS_EDECODER, "the decode process told of a video out of order");
     memcpy(&d->video, payload, sizeof d->video);
     r = ls_check_video(&d->video, err);
+    if (r == 0 && d->video.pixel != d->params.work &&
+        !(d->proc->thread && d->params.work == LS_PIX_I420 && d->video.pixel == LS_PIX_NV12))
+        r = ls_fail(err, LS_EDECODER, "the decode process makes frames of format %d",
+                    (int)d->video.pixel);
     if (r == 0)
         r = ls_check_limits(&d->video, d->opt, err);
     if (r == 0)
@@ -116,7 +131,8 @@ static int on_frame(struct ls_decode *d, const uint8_t *payload, struct ls_err *
     }
     out.frame.width_px = d->video.width_px;
     out.frame.height_px = d->video.height_px;
-    out.frame.format = d->params.work;
+    out.frame.format = d->video.pixel;
+    out.frame.on_device = d->proc->thread != NULL;
     out.frame.matrix = d->video.matrix;
     out.frame.full_range = d->video.full_range;
     d->events.on_frame(d->user, &out);

@@ -10,14 +10,33 @@
 
 #include "decode_wire.h"
 
-// --- decode_pool.c: one started process ---
+// --- decode_thread.c: the same work on a thread of this process, frames in device memory. It
+// speaks through the same pipes, ends when they are closed, and outlives them by what it has in
+// hand.
+struct ls_decode_thread;
+struct ls_decode_threads; // how many live
+LS_MUST int ls_decode_threads_new(struct ls_decode_threads **out,
+                                  const struct ls_video_device *device, struct ls_err *err);
+// Waits until all have ended: their pipes must be closed.
+void ls_decode_threads_free(struct ls_decode_threads **threads);
+// Takes the descriptors in any case.
+LS_MUST int ls_decode_thread_start(struct ls_decode_thread **out, struct ls_decode_threads *threads,
+                                   int control, int events, int spool, struct ls_err *err);
+// Makes its ring, which lives until both the thread and ls_decode_thread_drop are through.
+LS_MUST int ls_decode_thread_ring(struct ls_decode_thread *thread, uint8_t **out, size_t size,
+                                  struct ls_err *err);
+int64_t ls_decode_thread_busy_us(const struct ls_decode_thread *thread);
+void ls_decode_thread_drop(struct ls_decode_thread **thread);
+
+// --- decode_pool.c: one started process, or a thread in its place ---
 struct ls_decode_proc {
     struct ls_decode_pool *pool;
     struct ls_decode_proc *next; // idle ones
     uv_process_t process;
     uv_pipe_t control, events, errors;
-    int spool_fd, ring_fd; // -1 when taken out
-    int handles;           // not closed yet
+    int spool_fd, ring_fd;           // -1 when taken out
+    struct ls_decode_thread *thread; // in place of the process
+    int handles;                     // not closed yet
     bool exited, dropped;
     int64_t exit_status;
     int term_signal;
@@ -28,7 +47,7 @@ struct ls_decode_proc {
     void *user;
 };
 LS_MUST int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool,
-                                struct ls_err *err);
+                                bool on_device, struct ls_err *err);
 void ls_decode_proc_kill(struct ls_decode_proc *p);
 // Kills and forgets it; *p becomes NULL. No callback comes from its handles any more.
 void ls_decode_proc_drop(struct ls_decode_proc **p);

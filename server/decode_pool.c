@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct ls_decode_pool {
     struct uv_loop_s *loop;
     const struct ls_options *opt;
+    struct ls_decode_threads *threads; // NULL: no device for frames
     char *path;
     struct ls_decode_proc *idle;
     int idle_count, live;
@@ -222,6 +224,62 @@ static int start(struct ls_decode_proc **out, struct ls_decode_pool *pool, struc
     return 0;
 }
 
+// A pipe end of the server, the other one is the thread's.
+static int open_pair(uv_pipe_t *pipe, int *other, struct ls_err *err)
+{
+    int pair[2], r;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return ls_fail(err, LS_EIO, "a decode thread's pipe: %s", strerror(errno));
+    r = uv_pipe_open(pipe, pair[0]);
+    if (r < 0) {
+        close(pair[0]);
+        close(pair[1]);
+        return ls_fail(err, LS_EIO, "a decode thread's pipe: %s", uv_strerror(r));
+    }
+    *other = pair[1];
+    return 0;
+}
+
+// No thread waits ahead: to start one is quick.
+static int start_thread(struct ls_decode_proc **out, struct ls_decode_pool *pool,
+                        struct ls_err *err)
+{
+    struct ls_decode_proc *p = calloc(1, sizeof *p);
+    int control = -1, events = -1, spool, r;
+
+    if (!p)
+        return ls_fail(err, LS_ENOMEM, "no memory for a decode thread");
+    p->pool = pool;
+    p->ring_fd = -1;
+    p->exited = true; // there is no process: its end is the end of its events
+    p->control.data = p->events.data = p->errors.data = p;
+    pool->live++;
+    uv_pipe_init(pool->loop, &p->control, 0);
+    uv_pipe_init(pool->loop, &p->events, 0);
+    uv_pipe_init(pool->loop, &p->errors, 0);
+    p->handles = 3;
+    p->spool_fd = open_spool(pool->opt->spool_dir);
+    spool = p->spool_fd < 0 ? -1 : fcntl(p->spool_fd, F_DUPFD_CLOEXEC, 0);
+    r = spool < 0
+            ? ls_fail(err, LS_EIO, "no spool file in %s: %s", pool->opt->spool_dir, strerror(errno))
+            : open_pair(&p->control, &control, err);
+    if (r == 0)
+        r = open_pair(&p->events, &events, err);
+    if (r == 0)
+        r = ls_decode_thread_start(&p->thread, pool->threads, control, events, spool, err);
+    else if (spool >= 0)
+        close(spool);
+    if (r < 0) {
+        if (events < 0 && control >= 0)
+            close(control);
+        drop_pipes(p);
+        return r;
+    }
+    *out = p;
+    return 0;
+}
+
 static void on_refill(uv_timer_t *timer)
 {
     struct ls_decode_pool *pool = timer->data;
@@ -240,7 +298,8 @@ static void on_refill(uv_timer_t *timer)
 }
 
 int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop, const char *path,
-                        const struct ls_options *opt, struct ls_err *err)
+                        const struct ls_options *opt, const struct ls_video_device *device,
+                        struct ls_err *err)
 {
     char *full = realpath(path, NULL); // a process starts in "/"
     struct ls_decode_pool *pool;
@@ -253,6 +312,11 @@ int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop, con
     if (!pool) {
         free(full);
         return ls_fail(err, LS_ENOMEM, "no memory for decode processes");
+    }
+    if (device && ls_decode_threads_new(&pool->threads, device, err) < 0) {
+        free(full);
+        free(pool);
+        return LS_ENOMEM;
     }
     // libuv writes to a pipe whose process has just ended; that is an error code, no reason to die.
     signal(SIGPIPE, SIG_IGN);
@@ -290,6 +354,7 @@ void ls_decode_pool_close(struct ls_decode_pool **at)
         ls_decode_proc_drop(&p);
     }
     pool->idle_count = 0;
+    ls_decode_threads_free(&pool->threads);
 }
 
 int ls_decode_pool_live(const struct ls_decode_pool *pool)
@@ -307,11 +372,14 @@ struct uv_loop_s *ls_decode_pool_loop(const struct ls_decode_pool *pool)
     return pool->loop;
 }
 
-int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool,
+int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_pool *pool, bool on_device,
                         struct ls_err *err)
 {
     struct ls_decode_proc *p = pool->idle;
 
+    if (on_device)
+        return pool->threads ? start_thread(out, pool, err)
+                             : ls_fail(err, LS_EINTERNAL, "no device to decode to");
     if (!p) {
         int r = start(&p, pool, err);
 
@@ -343,4 +411,5 @@ void ls_decode_proc_drop(struct ls_decode_proc **at)
     *at = NULL;
     ls_decode_proc_kill(p);
     drop_pipes(p);
+    ls_decode_thread_drop(&p->thread);
 }

@@ -23,6 +23,7 @@ struct ls_encode {
     struct ls_aac *audio;  // NULL: no sound in the output
     struct ls_mux *mux;
     struct ls_convert *convert; // raw frames in another format
+    struct ls_fetch *fetch; // frames that are not on the host, or NV12, for those that want them so
     AVPacket *pkt;
     int64_t frame_count, first_pts, last_pts, end; // end: of the last frame
     bool sound_ended, finished;
@@ -46,18 +47,24 @@ static enum ls_pixel raw_format(const struct ls_encode_params *p)
     return p->video == LS_VIDEO_RGB24 ? LS_PIX_RGB24 : LS_PIX_I420;
 }
 
+// What the encoder on the host sees of the frames that come.
+static enum ls_pixel host_format(const struct ls_encode_params *p)
+{
+    return p->format == LS_PIX_NV12 ? LS_PIX_I420 : p->format;
+}
+
 static int open_raw(struct ls_encode *e, struct ls_err *err)
 {
     const struct ls_encode_params *p = &e->params;
     struct ls_frame like = {.width_px = p->width_px,
                             .height_px = p->height_px,
-                            .format = p->format,
+                            .format = host_format(p),
                             .matrix = p->matrix,
                             .full_range = p->full_range};
 
     if (p->video == LS_VIDEO_H264)
         return ls_fail(err, LS_EENCODE, "H.264 without a container");
-    if (raw_format(p) == p->format)
+    if (raw_format(p) == host_format(p))
         return 0;
     return ls_convert_open(&e->convert, &like, raw_format(p), err);
 }
@@ -97,6 +104,9 @@ int ls_encode_open(struct ls_encode **out, const struct ls_encode_params *params
         return ls_fail(err, LS_ENOMEM, "encoder");
     e->params = *params;
     r = open_parts(e, err);
+    if (r == 0 && (params->on_device || params->format == LS_PIX_NV12) &&
+        !(e->video && ls_h264_takes_device(e->video)))
+        r = ls_fetch_new(&e->fetch, params->device, err);
     if (r < 0)
         goto done;
     *out = e;
@@ -174,8 +184,13 @@ static int mux_video(struct ls_encode *e, struct ls_err *err)
 int ls_encode_frame(struct ls_encode *e, const struct ls_frame *frame, int64_t pts,
                     int64_t duration, struct ls_err *err)
 {
+    struct ls_frame fetched;
     int r = check_frame(e, frame, pts, duration, err);
 
+    if (r == 0 && e->fetch) {
+        r = ls_fetch_run(e->fetch, &fetched, frame, err);
+        frame = &fetched;
+    }
     if (r < 0)
         return r;
     if (!e->video) {
@@ -246,6 +261,7 @@ void ls_encode_close(struct ls_encode **e)
     ls_aac_close(&(*e)->audio);
     ls_mux_close(&(*e)->mux);
     ls_convert_close(&(*e)->convert);
+    ls_fetch_free(&(*e)->fetch);
     av_packet_free(&(*e)->pkt);
     ls_pieces_done(&(*e)->pieces);
     free(*e);

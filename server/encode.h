@@ -27,6 +27,8 @@ struct ls_media {
     bool is_keyframe;
 };
 
+struct ls_video_device;
+
 struct ls_encode_params {
     enum ls_container container;
     enum ls_video video;
@@ -35,10 +37,12 @@ struct ls_encode_params {
     int64_t bit_rate;
     enum ls_speed speed;
     enum ls_latency latency;
-    int threads; // of x264
+    int threads;                          // of x264
+    const struct ls_video_device *device; // of frames that lie there, and of NVENC; or NULL
     int chunk_bytes_max;
     int width_px, height_px;
-    enum ls_pixel format; // of the frames that come
+    enum ls_pixel format; // of the frames that come: I420, RGB24, or NV12
+    bool on_device;       // they lie in the device's memory
     enum ls_matrix matrix;
     bool full_range;
     int sar_num, sar_den;

@@ -10,8 +10,10 @@
 #include <stdint.h>
 
 #include "encode.h"
+#include "video_device.h"
 
 struct AVCodecContext;
+struct AVFrame;
 struct AVPacket;
 
 enum { LS_TICKS_PER_S = 90000 };
@@ -57,7 +59,31 @@ LS_MUST int ls_h264_pop(struct ls_h264 *h, struct AVPacket *pkt, struct ls_err *
 const struct AVCodecContext *ls_h264_codec(const struct ls_h264 *h);
 int ls_h264_gop_frames(const struct ls_encode_params *params);     // keyframe interval
 int ls_h264_segment_frames(const struct ls_encode_params *params); // divides the keyframe interval
+bool ls_h264_takes_device(const struct ls_h264 *h);                // NVENC is at work
 void ls_h264_close(struct ls_h264 **h);
+
+// --- NVENC (encode_nvenc.c), for encode_video.c
+// ----------------------------------------------------
+bool ls_nvenc_fits(const struct ls_encode_params *p); // whether to try it
+// ctx: allocated for h264_nvenc, all but what is NVENC's own set.
+LS_MUST int ls_nvenc_open(struct AVCodecContext *ctx, const struct ls_encode_params *p,
+                          struct ls_err *err);
+// Gives `to` a surface with the frame's picture.
+LS_MUST int ls_nvenc_fill(struct AVCodecContext *ctx, struct AVFrame *to,
+                          const struct ls_frame *frame, const struct ls_video_device *device,
+                          struct ls_err *err);
+// Encodes one picture: 0, or why it cannot.
+LS_MUST int ls_nvenc_probe(const struct ls_video_device *device, struct ls_err *err);
+
+// --- frames from the device (encode_fetch.c)
+// --------------------------------------------------------
+struct ls_fetch;
+LS_MUST int ls_fetch_new(struct ls_fetch **out, const struct ls_video_device *device,
+                         struct ls_err *err);
+void ls_fetch_free(struct ls_fetch **fetch);
+// out: the frame on the host, valid until the next call; NV12 becomes I420.
+LS_MUST int ls_fetch_run(struct ls_fetch *fetch, struct ls_frame *out, const struct ls_frame *frame,
+                         struct ls_err *err);
 
 // --- AAC (encode_audio.c)
 // ---------------------------------------------------------------------------

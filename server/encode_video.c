@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames to H.264 by libx264 (through libavcodec), 4:2:0 with 8 bits. Part of the encoder: one
+// Frames to H.264, 4:2:0 with 8 bits, by libx264 (through libavcodec), or by the device's encoder
+// where there is one and it takes the stream (encode_nvenc.c). Part of the encoder: one
 // thread at a time. The caller's planes are lent to x264, which copies them inside the call; only
 // RGB24 is converted into memory of ours, and odd sizes are: H.264 crops 4:2:0 pictures in units of
 // two pixels (ITU-T H.264 7.4.2.1.1, CropUnitX and CropUnitY), so an odd size cannot be signalled
@@ -21,7 +22,8 @@ enum { PENDING_MAX = 32 };
 struct ls_h264 {
     AVCodecContext *ctx;
     AVFrame *frame;
-    struct ls_convert *convert; // RGB24 -> I420; NULL if the frames are I420
+    const struct ls_video_device *device; // NVENC's; NULL: libx264
+    struct ls_convert *convert;           // RGB24 -> I420; NULL if the frames are I420
     uint8_t *own;              // packed picture of even size; NULL when planes are lent as they are
     struct ls_frame own_frame; // its planes
     int width_px, height_px;   // of the frames that come
@@ -91,16 +93,21 @@ static void set_colours(AVCodecContext *ctx, const struct ls_encode_params *p)
         ctx->sample_aspect_ratio = (AVRational){p->sar_num, p->sar_den};
 }
 
+static void set_bit_rate(AVCodecContext *ctx, const struct ls_encode_params *p)
+{
+    if (p->bit_rate <= 0)
+        return;
+    ctx->bit_rate = p->bit_rate;
+    ctx->rc_max_rate = p->bit_rate + p->bit_rate / 2;
+    ctx->rc_buffer_size = (int)(p->bit_rate < INT32_MAX / 2 ? 2 * p->bit_rate : INT32_MAX);
+}
+
 static void set_rate_control(AVCodecContext *ctx, const struct ls_encode_params *p)
 {
-    if (p->bit_rate > 0) {
-        ctx->bit_rate = p->bit_rate;
-        ctx->rc_max_rate = p->bit_rate + p->bit_rate / 2;
-        ctx->rc_buffer_size = (int)(p->bit_rate < INT32_MAX / 2 ? 2 * p->bit_rate : INT32_MAX);
-        return;
-    }
+    set_bit_rate(ctx, p);
     // x264 takes 0 as lossless, which needs a profile that hardly any player has.
-    av_opt_set_double(ctx->priv_data, "crf", p->crf < 1 ? 1 : p->crf, 0);
+    if (p->bit_rate <= 0)
+        av_opt_set_double(ctx->priv_data, "crf", p->crf < 1 ? 1 : p->crf, 0);
 }
 
 static void set_speed(AVCodecContext *ctx, const struct ls_encode_params *p)
@@ -118,19 +125,19 @@ static void set_speed(AVCodecContext *ctx, const struct ls_encode_params *p)
     av_opt_set(ctx->priv_data, "preset", speeds[p->speed].preset, 0);
     av_opt_set(ctx->priv_data, "x264-params", params, 0);
     ctx->thread_count = p->threads < 1 ? 1 : p->threads;
-    ctx->gop_size = ls_h264_gop_frames(p);
 }
 
-static int open_codec(struct ls_h264 *h, const struct ls_encode_params *p, struct ls_err *err)
+// The context for an encoder, with what all of them are told.
+static int make_context(struct ls_h264 *h, const char *name, const struct ls_encode_params *p,
+                        struct ls_err *err)
 {
-    const AVCodec *codec = avcodec_find_encoder_by_name("libx264");
-    int r;
+    const AVCodec *codec = avcodec_find_encoder_by_name(name);
 
+    avcodec_free_context(&h->ctx);
     if (!codec)
-        return ls_fail(err, LS_EENCODE, "this FFmpeg has no libx264");
+        return ls_fail(err, LS_EENCODE, "this FFmpeg has no %s", name);
     h->ctx = avcodec_alloc_context3(codec);
-    h->frame = av_frame_alloc();
-    if (!h->ctx || !h->frame)
+    if (!h->ctx)
         return ls_fail(err, LS_ENOMEM, "H.264 encoder");
     h->ctx->width = p->width_px + (p->width_px & 1);
     h->ctx->height = p->height_px + (p->height_px & 1);
@@ -140,10 +147,32 @@ static int open_codec(struct ls_h264 *h, const struct ls_encode_params *p, struc
     h->ctx->flags |= AV_CODEC_FLAG_BITEXACT;
     if (p->container == LS_CONTAINER_FMP4)
         h->ctx->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    h->ctx->gop_size = ls_h264_gop_frames(p);
     set_colours(h->ctx, p);
+    return 0;
+}
+
+static int open_codec(struct ls_h264 *h, const struct ls_encode_params *p, struct ls_err *err)
+{
+    int r;
+
+    h->frame = av_frame_alloc();
+    if (!h->frame)
+        return ls_fail(err, LS_ENOMEM, "H.264 encoder");
+    // A device that has no encoder left for this stream is no reason to refuse it.
+    if (ls_nvenc_fits(p) && make_context(h, "h264_nvenc", p, NULL) == 0) {
+        set_bit_rate(h->ctx, p);
+        if (ls_nvenc_open(h->ctx, p, NULL) == 0) {
+            h->device = p->device;
+            return 0;
+        }
+    }
+    r = make_context(h, "libx264", p, err);
+    if (r < 0)
+        return r;
     set_speed(h->ctx, p);
     set_rate_control(h->ctx, p);
-    r = avcodec_open2(h->ctx, codec, NULL);
+    r = avcodec_open2(h->ctx, h->ctx->codec, NULL);
     if (r < 0)
         return ls_fail(err, LS_EENCODE, "libx264 refuses %dx%d, %s, %d threads: %s", h->ctx->width,
                        h->ctx->height, speeds[p->speed].preset, p->threads, av_err2str(r));
@@ -164,7 +193,7 @@ int ls_h264_open(struct ls_h264 **out, const struct ls_encode_params *p, struct 
     r = open_codec(h, p, err);
     if (r < 0)
         goto done;
-    if (odd || p->format == LS_PIX_RGB24) {
+    if (!h->device && (odd || p->format == LS_PIX_RGB24)) {
         h->own = calloc(1, ls_packed_size(LS_PIX_I420, h->ctx->width, h->ctx->height));
         if (!h->own) {
             r = ls_fail(err, LS_ENOMEM, "a picture of %dx%d", h->ctx->width, h->ctx->height);
@@ -172,7 +201,7 @@ int ls_h264_open(struct ls_h264 **out, const struct ls_encode_params *p, struct 
         }
         ls_packed_planes(&h->own_frame, h->own, LS_PIX_I420, h->ctx->width, h->ctx->height);
     }
-    if (p->format == LS_PIX_RGB24) {
+    if (!h->device && p->format == LS_PIX_RGB24) {
         struct ls_frame like = {.width_px = p->width_px,
                                 .height_px = p->height_px,
                                 .format = LS_PIX_RGB24,
@@ -238,7 +267,7 @@ static void on_release(void *opaque, uint8_t *data)
     h->lent = false;
 }
 
-static int lend(struct ls_h264 *h, const struct ls_frame *picture, int64_t pts, struct ls_err *err)
+static int lend(struct ls_h264 *h, const struct ls_frame *picture, struct ls_err *err)
 {
     AVFrame *f = h->frame;
 
@@ -251,14 +280,20 @@ static int lend(struct ls_h264 *h, const struct ls_frame *picture, int64_t pts, 
         f->data[i] = picture->plane[i];
         f->linesize[i] = picture->stride[i];
     }
-    f->format = AV_PIX_FMT_YUV420P;
+    return 0;
+}
+
+static void describe(struct ls_h264 *h, int64_t pts)
+{
+    AVFrame *f = h->frame;
+
+    f->format = h->ctx->pix_fmt;
     f->width = h->ctx->width;
     f->height = h->ctx->height;
     f->pts = pts;
     f->colorspace = h->ctx->colorspace;
     f->color_range = h->ctx->color_range;
     f->sample_aspect_ratio = h->ctx->sample_aspect_ratio;
-    return 0;
 }
 
 int ls_h264_push(struct ls_h264 *h, const struct ls_frame *frame, int64_t pts, int64_t duration,
@@ -268,18 +303,23 @@ int ls_h264_push(struct ls_h264 *h, const struct ls_frame *frame, int64_t pts, i
     int r;
 
     if (h->pending_count == PENDING_MAX)
-        return ls_fail(err, LS_EENCODE, "libx264 holds back %d frames", h->pending_count);
-    r = make_picture(h, &picture, frame, err);
+        return ls_fail(err, LS_EENCODE, "%s holds back %d frames", h->ctx->codec->name,
+                       h->pending_count);
+    if (h->device) {
+        r = ls_nvenc_fill(h->ctx, h->frame, frame, h->device, err);
+    } else {
+        r = make_picture(h, &picture, frame, err);
+        if (r == 0)
+            r = lend(h, &picture, err);
+    }
     if (r < 0)
         return r;
-    r = lend(h, &picture, pts, err);
-    if (r < 0)
-        return r;
+    describe(h, pts);
     r = avcodec_send_frame(h->ctx, h->frame);
     av_frame_unref(h->frame);
     if (r < 0)
-        return ls_fail(err, LS_EENCODE, "libx264, frame at %lld: %s", (long long)pts,
-                       av_err2str(r));
+        return ls_fail(err, LS_EENCODE, "%s, frame at %lld: %s", h->ctx->codec->name,
+                       (long long)pts, av_err2str(r));
     if (h->lent)
         return ls_fail(err, LS_EINTERNAL, "libavcodec kept the frame at %lld", (long long)pts);
     h->pending[h->pending_count].pts = pts;
@@ -292,7 +332,7 @@ int ls_h264_end(struct ls_h264 *h, struct ls_err *err)
     int r = avcodec_send_frame(h->ctx, NULL);
 
     if (r < 0)
-        return ls_fail(err, LS_EENCODE, "libx264, end: %s", av_err2str(r));
+        return ls_fail(err, LS_EENCODE, "%s, end: %s", h->ctx->codec->name, av_err2str(r));
     return 0;
 }
 
@@ -315,16 +355,22 @@ int ls_h264_pop(struct ls_h264 *h, struct AVPacket *pkt, struct ls_err *err)
     if (r == AVERROR(EAGAIN) || r == AVERROR_EOF)
         return 0;
     if (r < 0)
-        return ls_fail(err, LS_EENCODE, "libx264: %s", av_err2str(r));
+        return ls_fail(err, LS_EENCODE, "%s: %s", h->ctx->codec->name, av_err2str(r));
     pkt->duration = take_duration(h, pkt->pts);
     if (pkt->duration < 0)
-        return ls_fail(err, LS_EENCODE, "libx264 made up a frame at %lld", (long long)pkt->pts);
+        return ls_fail(err, LS_EENCODE, "%s made up a frame at %lld", h->ctx->codec->name,
+                       (long long)pkt->pts);
     return 1;
 }
 
 const struct AVCodecContext *ls_h264_codec(const struct ls_h264 *h)
 {
     return h->ctx;
+}
+
+bool ls_h264_takes_device(const struct ls_h264 *h)
+{
+    return h->device != NULL;
 }
 
 void ls_h264_close(struct ls_h264 **h)

@@ -11,6 +11,7 @@
 
 #include "batch.h"
 #include "decode.h"
+#include "video_device.h"
 
 static void replace_auto(struct ls_options *opt)
 {
@@ -79,10 +80,12 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     if (r == 0)
         r = open_backend(e, err);
     if (r == 0)
+        r = ls_video_device_open(&e->video, e->backend, &e->opt, err);
+    if (r == 0)
         r = ls_batch_open(&e->batch, loop, e->backend, (int)e->opt.threads, (int)e->opt.batch_max,
                           (int)opt->batch_wait_us_max, err);
     if (r == 0)
-        r = ls_decode_pool_open(&e->decoders, loop, opt->decoder, &e->opt, err);
+        r = ls_decode_pool_open(&e->decoders, loop, opt->decoder, &e->opt, e->video, err);
     if (r < 0)
         ls_engine_close(&e);
     else
@@ -100,6 +103,7 @@ void ls_engine_close(struct ls_engine **engine)
     *engine = NULL;
     ls_decode_pool_close(&e->decoders);
     ls_batch_close(&e->batch);
+    ls_video_device_close(&e->video);
     ls_backend_close(&e->backend);
     ls_model_close(&e->model);
     free(e);

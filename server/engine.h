@@ -16,13 +16,15 @@
 struct uv_loop_s;
 struct ls_decode_pool;
 struct ls_batch;
+struct ls_video_device;
 
 struct ls_engine {
     struct uv_loop_s *loop;
     struct ls_options opt; // with 0 ("auto") values replaced
     struct ls_model *model;
     struct ls_backend *backend;
-    struct ls_batch *batch; // the device queue and its threads
+    struct ls_batch *batch;        // the device queue and its threads
+    struct ls_video_device *video; // NULL: the back end has no memory for frames
     struct ls_decode_pool *decoders;
     int session_count; // places taken
     bool draining;     // no new sessions

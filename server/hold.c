@@ -7,57 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int plane_count(const struct ls_frame *f)
-{
-    return f->format == LS_PIX_RGB24 ? 1 : 3;
-}
-
-static size_t plane_size(const struct ls_frame *f, int plane)
-{
-    int rows = plane == 0 ? f->height_px : (f->height_px + 1) / 2;
-
-    return (size_t)f->stride[plane] * (size_t)rows;
-}
-
-// Points `to`, of the shape of `like`, into one allocation of its own (made when *data is NULL).
-static int frame_place(struct ls_frame *to, uint8_t **data, const struct ls_frame *like,
-                       struct ls_err *err)
-{
-    size_t size = 0;
-    int i;
-
-    for (i = 0; i < plane_count(like); i++)
-        size += plane_size(like, i);
-    if (!*data)
-        *data = malloc(size);
-    if (!*data)
-        return ls_fail(err, LS_ENOMEM, "a held frame of %zu bytes", size);
-    *to = *like;
-    size = 0;
-    for (i = 0; i < plane_count(like); i++) {
-        to->plane[i] = *data + size;
-        size += plane_size(like, i);
-    }
-    return 0;
-}
-
-static void frame_copy(const struct ls_frame *to, const struct ls_frame *from)
-{
-    int i;
-
-    for (i = 0; i < plane_count(from); i++)
-        memcpy(to->plane[i], from->plane[i], plane_size(from, i));
-}
-
 int ls_hold_keep(struct ls_session *s, const struct ls_frame *frame, struct ls_err *err)
 {
-    int r = frame_place(&s->hold_source, &s->hold_data, frame, err);
+    int r = ls_video_place(&s->hold_source, &s->hold_data, frame, s->engine->video, err);
 
-    if (r < 0)
-        return r;
-    frame_copy(&s->hold_source, frame);
-    s->still_known = true;
-    return 0;
+    if (r == 0)
+        r = ls_video_copy(&s->hold_source, frame, s->engine->video, err);
+    s->still_known = r == 0;
+    return r;
 }
 
 // A frame of the held picture, if the voice goes on and a buffer is free.
@@ -100,10 +57,11 @@ int ls_hold_next(struct ls_session *s, bool *made, struct ls_err *err)
         return LS_ENOMEM;
     shot->buffer = b;
     s->hold[b].taken = true;
-    r = frame_place(&shot->frame, &s->hold[b].data, &s->hold_source, err);
+    r = ls_video_place(&shot->frame, &s->hold[b].data, &s->hold_source, s->engine->video, err);
+    if (r == 0)
+        r = ls_video_copy(&shot->frame, &s->hold_source, s->engine->video, err);
     if (r < 0)
         return r;
-    frame_copy(&shot->frame, &s->hold_source);
     shot->pts = pts;
     shot->duration = duration;
     shot->source_idx = still ? 0 : s->last_source_idx;
@@ -159,7 +117,6 @@ void ls_hold_close(struct ls_session *s)
     int i;
 
     for (i = 0; i < HOLD_BUFFERS; i++)
-        free(s->hold[i].data);
-    free(s->hold_data);
-    s->hold_data = NULL;
+        ls_video_free(&s->hold[i].data, s->hold_source.on_device, s->engine->video);
+    ls_video_free(&s->hold_data, s->hold_source.on_device, s->engine->video);
 }

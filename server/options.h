@@ -26,6 +26,8 @@
     S(cuda_module, "cuda-module", "", "path of liblipstream_cuda.so; empty: beside lipstreamd")    \
     S(plan_cache, "plan-cache", "",                                                                \
       "file in which a device's plans are kept; none: no file; empty: in the user's cache")        \
+    S(encoder, "encoder", "auto",                                                                  \
+      "H.264 encoder: x264, nvenc (with --backend cuda), or auto: nvenc where the device has it")  \
     S(spool_dir, "spool-dir", "/var/tmp", "folder of the unlinked spool files")                    \
     S(decoder, "decoder", "", "path of lipstream-decode; empty: beside lipstreamd")                \
     S(log_format, "log-format", "text", "text or json")                                            \
@@ -38,6 +40,8 @@
       "how long a frame may wait for its batch to fill")                                           \
     N(face_cache_bytes, "face-cache-bytes", 268435456, 0, 17179869184, "bytes",                    \
       "device memory for what is known of faces that come again")                                  \
+    N(decode_on_device, "decode-on-device", 0, 0, 1, "switch",                                     \
+      "1: videos are decoded inside the server, by the device where it can (read the README)")     \
     N(sessions_max, "sessions-max", 16, 1, 4096, "sessions", "streams at once; more are refused")  \
     N(warm_decoders, "warm-decoders", 2, 0, 64, "processes", "decode processes started ahead")     \
     N(message_bytes_max, "message-bytes-max", 2097152, 65536, 16777216, "bytes",                   \

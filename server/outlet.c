@@ -25,6 +25,8 @@ static int encoder_open(struct ls_session *s, struct ls_err *err)
         .width_px = f->width_px,
         .height_px = f->height_px,
         .format = f->format,
+        .on_device = f->on_device,
+        .device = s->engine->video,
         .matrix = f->matrix,
         .full_range = f->full_range,
         .sar_num = s->video_info.sar_num,

@@ -349,6 +349,8 @@ static int open_video(struct ls_session *s, struct ls_err *err)
         .rate_num = j->video.rate_num,
         .rate_den = j->video.rate_den,
         .work = rgb ? LS_PIX_RGB24 : LS_PIX_I420,
+        .on_device = s->engine->opt.decode_on_device && s->engine->video && !ls_session_exact(s) &&
+                     j->video.source == LS_SOURCE_CONTAINER,
         .keep = j->video.source != LS_SOURCE_STILL &&
                 (j->fit.audio_longer == LS_FIT_LOOP || j->fit.audio_longer == LS_FIT_PING_PONG),
         .slots = (int)s->engine->opt.frames_in_flight,

@@ -17,6 +17,7 @@
 #include "features.h"
 #include "session.h"
 #include "track.h"
+#include "video_device.h"
 
 enum { JOB_SHOTS = 4, WARNING_KINDS = 16, HOLD_BUFFERS = 8 };
 
@@ -38,7 +39,7 @@ struct shot {
 };
 
 struct hold_buffer {
-    uint8_t *data;
+    void *data;
     bool taken;
 };
 
@@ -90,7 +91,7 @@ struct ls_session {
     bool shots_over;  // no further frame will be made, and none is surplus
     bool still_known; // the still or held picture is in hold_source
     struct ls_frame hold_source;
-    uint8_t *hold_data;
+    void *hold_data;
     struct ls_spot hold_spot;
     int64_t hold_pts;   // ticks of the first held frame
     int64_t hold_count; // frames made of it

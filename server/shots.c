@@ -150,6 +150,52 @@ int64_t ls_shots_total(const struct ls_session *s)
 // --- arrival
 // ---------------------------------------------------------------------------------------
 
+// The rows that a signature looks at, from the device: in one copy where they lie evenly.
+static int fetch_rows(const struct ls_session *s, uint8_t *to, const struct ls_frame *f,
+                      struct ls_err *err)
+{
+    int first = ls_track_signature_row(f, 0), step = ls_track_signature_row(f, 1) - first, r = 0;
+    struct ls_copy copy = {.to = to,
+                           .from = f->plane[0] + (size_t)first * (size_t)f->stride[0],
+                           .to_stride = (size_t)f->width_px,
+                           .from_stride = (size_t)step * (size_t)f->stride[0],
+                           .row_size = (size_t)f->width_px,
+                           .row_count = LS_SIGNATURE_ROWS,
+                           .from_device = true};
+
+    if (first + (LS_SIGNATURE_ROWS - 1) * step == ls_track_signature_row(f, LS_SIGNATURE_ROWS - 1))
+        return ls_backend_copy(s->engine->backend, &copy, err);
+    copy.row_count = 1;
+    for (int i = 0; i < LS_SIGNATURE_ROWS && r == 0; i++) {
+        copy.to = to + (size_t)i * copy.to_stride;
+        copy.from = f->plane[0] + (size_t)ls_track_signature_row(f, i) * (size_t)f->stride[0];
+        r = ls_backend_copy(s->engine->backend, &copy, err);
+    }
+    return r;
+}
+
+static int signature(const struct ls_session *s, uint8_t look[LS_SIGNATURE],
+                     const struct ls_frame *f, struct ls_err *err)
+{
+    const uint8_t *row[LS_SIGNATURE_ROWS];
+    uint8_t *fetched = NULL;
+    int r = 0;
+
+    if (f->on_device) {
+        fetched = malloc((size_t)f->width_px * LS_SIGNATURE_ROWS);
+        r = fetched ? fetch_rows(s, fetched, f, err)
+                    : ls_fail(err, LS_ENOMEM, "rows of a frame of %d pixels", f->width_px);
+    }
+    for (int i = 0; i < LS_SIGNATURE_ROWS; i++)
+        row[i] = fetched
+                     ? fetched + (size_t)i * (size_t)f->width_px
+                     : f->plane[0] + (size_t)ls_track_signature_row(f, i) * (size_t)f->stride[0];
+    if (r == 0)
+        ls_track_signature(look, f, row);
+    free(fetched);
+    return r;
+}
+
 int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, struct ls_err *err)
 {
     struct shot *shot;
@@ -184,7 +230,9 @@ int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, st
     shot->duration = frame->duration;
     shot->repeated = s->pass > 0;
     if (s->pass == 0 && !ls_session_given(s) && !ls_session_exact(s)) {
-        ls_track_signature(look, &frame->frame);
+        r = signature(s, look, &frame->frame, err);
+        if (r < 0)
+            return r;
         cut = s->signature_known && ls_track_is_cut(s->signature, look);
         memcpy(s->signature, look, sizeof(look));
         s->signature_known = true;

@@ -465,17 +465,20 @@ bool ls_track_next(struct ls_track *t, struct ls_spot *out)
     return true;
 }
 
-void ls_track_signature(uint8_t out[LS_SIGNATURE], const struct ls_frame *frame)
+int ls_track_signature_row(const struct ls_frame *frame, int i)
+{
+    return (2 * i + 1) * frame->height_px / (2 * LS_SIGNATURE_ROWS);
+}
+
+void ls_track_signature(uint8_t out[LS_SIGNATURE], const struct ls_frame *frame,
+                        const uint8_t *const row[LS_SIGNATURE_ROWS])
 {
     int step = frame->format == LS_PIX_RGB24 ? 3 : 1, x, y, i = 0;
-    const uint8_t *row;
 
-    for (y = 0; y < 18; y++) {
-        row = frame->plane[0] + (ptrdiff_t)frame->stride[0] * ((2 * y + 1) * frame->height_px / 36);
+    for (y = 0; y < LS_SIGNATURE_ROWS; y++)
         for (x = 0; x < 32; x++)
             // Green stands for luma in RGB.
-            out[i++] = row[(ptrdiff_t)step * ((2 * x + 1) * frame->width_px / 64) + (step == 3)];
-    }
+            out[i++] = row[y][(ptrdiff_t)step * ((2 * x + 1) * frame->width_px / 64) + (step == 3)];
 }
 
 bool ls_track_is_cut(const uint8_t before[LS_SIGNATURE], const uint8_t after[LS_SIGNATURE])

@@ -51,8 +51,11 @@ void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, i
 bool ls_track_next(struct ls_track *t, struct ls_spot *out);
 
 // A frame's look, to tell a cut: luma at a grid of points.
-enum { LS_SIGNATURE = 32 * 18 };
-void ls_track_signature(uint8_t out[LS_SIGNATURE], const struct ls_frame *frame);
+enum { LS_SIGNATURE_ROWS = 18, LS_SIGNATURE = 32 * LS_SIGNATURE_ROWS };
+int ls_track_signature_row(const struct ls_frame *frame, int i); // the i-th row that it looks at
+// row: those rows of plane 0, on the host.
+void ls_track_signature(uint8_t out[LS_SIGNATURE], const struct ls_frame *frame,
+                        const uint8_t *const row[LS_SIGNATURE_ROWS]);
 bool ls_track_is_cut(const uint8_t before[LS_SIGNATURE], const uint8_t after[LS_SIGNATURE]);
 
 #endif

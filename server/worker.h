@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of lipstream-decode: one process, one thread, one input of a stranger's bytes.
-// worker.c is main and the order of passes, worker_io.c talks to the server and reads the spool,
-// worker_sniff.c and worker_input.c open and decode a container, worker_video.c, worker_reverse.c,
-// worker_raw.c, worker_still.c make frames, worker_picture.c turns a picture into the ring's
-// format, worker_sound.c makes sound. Everything blocks where it must wait: that is the
+// The inside of lipstream-decode: one process, one thread, one input of a stranger's bytes. With
+// --decode-on-device the same code is a thread of the server (decode_thread.c). worker.c is the
+// process's main, worker_job.c the order of passes, worker_io.c talks to the server and reads the
+// spool, worker_sniff.c and worker_input.c open and decode a container, worker_video.c,
+// worker_reverse.c, worker_raw.c, worker_still.c make frames, worker_picture.c turns a picture into
+// the ring's format, worker_sound.c makes sound. Everything blocks where it must wait: that is the
 // back-pressure.
 #ifndef LS_WORKER_H
 #define LS_WORKER_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,8 +18,22 @@
 #include <libswscale/swscale.h>
 
 #include "decode_wire.h"
+#include "kernels/backend.h"
+
+// Where frames go when the decoder is a thread of the server: device memory.
+struct ls_worker_device {
+    void *user;
+    int (*copy)(void *user, const struct ls_copy *copy, struct ls_err *err);
+    uint8_t *(*ring)(void *user); // the ring's memory, once RING has come
+    struct AVBufferRef *hw;       // FFmpeg's device that decodes; NULL: decoded by software
+    void (*told)(void *user);     // a record went out
+};
 
 struct ls_worker {
+    int control, events, spool, ring_file; // descriptors
+    const struct ls_worker_device *device; // NULL: a process, its ring is shared memory
+    bool gone;                             // the server left: unwind (a process just ends)
+    uint8_t *stage;                        // device: a slot's size on the host
     struct ls_wire_job job;
     bool has_job;
     int64_t available; // bytes in the spool
@@ -34,7 +50,8 @@ struct ls_worker {
     bool warned_log;
 };
 
-// worker_io.c. None of these returns when the server is gone: the process ends.
+// worker_io.c. When the server is gone a process ends inside these. A thread goes on with `gone`
+// set: nothing is sent, inputs seem to end, no slot (-1) is to be had.
 void ls_worker_send(struct ls_worker *w, int type, const void *data, size_t size);
 void ls_worker_send2(struct ls_worker *w, int type, const void *data, size_t size, const void *more,
                      size_t more_size);
@@ -42,6 +59,9 @@ void ls_worker_warn(struct ls_worker *w, const char *reason, const char *fmt, ..
 void ls_worker_order(struct ls_worker *w,
                      bool wait);         // reads the orders that are there, or the next
 int ls_worker_slot(struct ls_worker *w); // waits for a free one and takes it
+// Puts slot_bytes of the host, laid out as a slot, into a slot of a ring on the device.
+LS_MUST int ls_worker_upload(struct ls_worker *w, int64_t slot, const uint8_t *from,
+                             struct ls_err *err);
 void ls_worker_alive(struct ls_worker *w, int64_t pos); // tells that work goes on, if it is time to
 // Waits until there is a byte at pos; how many are there, 0 at the end of the input.
 int64_t ls_worker_wait(struct ls_worker *w, int64_t pos);
@@ -49,6 +69,10 @@ int64_t ls_worker_wait(struct ls_worker *w, int64_t pos);
 int ls_worker_read(struct ls_worker *w, int64_t pos, void *data, int size);
 int ls_worker_map(struct ls_worker *w, struct ls_err *err); // waits for RING and maps it
 LS_MUST int ls_worker_av(struct ls_worker *w, struct ls_err *err, int av, const char *what);
+
+// worker_job.c: waits for the job and does it, up to END or ERROR.
+void ls_worker_run(struct ls_worker *w);
+void ls_worker_log(void *context, int level, const char *fmt, va_list args); // for av_log
 
 // worker_sniff.c: what the first bytes say.
 struct ls_sniff {
@@ -77,8 +101,9 @@ struct ls_input {
 // rewinds: the reader may jump (all of the input is there, or it will be waited for).
 LS_MUST int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_sniff *sniff,
                           bool rewinds, enum AVMediaType kind, struct ls_err *err);
+// hw: FFmpeg's device that decodes if it can, or NULL.
 LS_MUST int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par, int64_t pixels_max,
-                             struct ls_err *err);
+                             struct AVBufferRef *hw, struct ls_err *err);
 // 1: a frame; 0: the end.
 LS_MUST int ls_input_next(struct ls_input *in, AVFrame *frame, struct ls_err *err);
 LS_MUST int ls_input_seek(struct ls_input *in, int64_t ts);
@@ -97,9 +122,12 @@ struct ls_picture {
     enum ls_pixel work;
     struct SwsContext *sws;
     int sws_key[6];
-    AVFrame *upright;
-    bool scaled; // a later picture had another size
+    AVFrame *upright, *fetched; // fetched: from a decoder's device memory
+    bool scaled;                // a later picture had another size
 };
+bool ls_picture_on_device(const AVFrame *frame);
+// Whether the frame's own planes in device memory are what is wanted: upright NV12 of this size.
+bool ls_picture_direct(const struct ls_picture *p, const AVFrame *frame);
 struct ls_turn ls_turn_matrix(const int32_t *matrix); // a display matrix, or NULL
 struct ls_turn ls_turn_exif(int orientation);
 LS_MUST int ls_picture_init(struct ls_picture *p, const AVFrame *first, const struct ls_turn *turn,

@@ -208,8 +208,32 @@ static const AVCodec *allowed_decoder(enum AVCodecID id)
     return NULL;
 }
 
+// The device's format if the codec has it for this stream, else the first that needs no device.
+static enum AVPixelFormat choose_format(AVCodecContext *dec, const enum AVPixelFormat *formats)
+{
+    const enum AVPixelFormat *f;
+
+    for (f = formats; *f != AV_PIX_FMT_NONE; f++)
+        if (*f == AV_PIX_FMT_CUDA)
+            return *f;
+    return avcodec_default_get_format(dec, formats);
+}
+
+// True if the codec can decode on a device of this kind at all.
+static bool has_device_way(const AVCodec *codec)
+{
+    const AVCodecHWConfig *config;
+    int i;
+
+    for (i = 0; (config = avcodec_get_hw_config(codec, i)); i++)
+        if (config->device_type == AV_HWDEVICE_TYPE_CUDA &&
+            config->methods & AV_CODEC_HW_CONFIG_METHOD_HW_DEVICE_CTX)
+            return true;
+    return false;
+}
+
 int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par, int64_t pixels_max,
-                     struct ls_err *err)
+                     struct AVBufferRef *hw, struct ls_err *err)
 {
     const AVCodec *codec = allowed_decoder(par->codec_id);
     AVCodecContext *dec;
@@ -224,6 +248,11 @@ int ls_input_decoder(AVCodecContext **out, const AVCodecParameters *par, int64_t
     dec->thread_count = 1;
     // A little more than the limit, so that what is just too large gets the better message.
     dec->max_pixels = 2 * pixels_max;
+    if (hw && has_device_way(codec)) {
+        dec->hw_device_ctx = av_buffer_ref(hw);
+        dec->get_format = choose_format;
+        dec->extra_hw_frames = 2; // one waits for its duration, one is being copied
+    }
     if (r >= 0)
         r = avcodec_open2(dec, codec, NULL);
     if (r < 0) {
@@ -270,7 +299,8 @@ int ls_input_open(struct ls_input *in, struct ls_worker *w, const struct ls_snif
                     kind == AVMEDIA_TYPE_VIDEO ? "video" : "sound");
         goto done;
     }
-    r = ls_input_decoder(&in->dec, in->stream->codecpar, w->job.pixels_max, err);
+    r = ls_input_decoder(&in->dec, in->stream->codecpar, w->job.pixels_max,
+                         w->device ? w->device->hw : NULL, err);
     if (r < 0)
         goto done;
     in->dec->pkt_timebase = in->stream->time_base;

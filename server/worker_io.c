@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decode process's side of the pipes, the ring and the spool file. Orders are read whenever the
 // process needs something (bytes, a free slot) and in passing at each read; events are written at
-// once. When the server is gone the process ends here, wherever it was: it holds nothing that needs
-// saving.
+// once. When the server is gone a process ends here, wherever it was: it holds nothing that needs
+// saving. A thread of the server goes on with `gone` set, and unwinds.
 #include "worker.h"
 
 #include <errno.h>
@@ -29,6 +29,13 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void leave(struct ls_worker *w, int status)
+{
+    if (!w->device)
+        _exit(status);
+    w->gone = true;
+}
+
 void ls_worker_send2(struct ls_worker *w, int type, const void *data, size_t size, const void *more,
                      size_t more_size)
 {
@@ -36,13 +43,15 @@ void ls_worker_send2(struct ls_worker *w, int type, const void *data, size_t siz
     struct iovec part[3] = {{&head, sizeof head}, {(void *)data, size}, {(void *)more, more_size}};
     int i = 0;
 
-    while (i < 3) {
-        ssize_t n = writev(1, part + i, 3 - i);
+    while (i < 3 && !w->gone) {
+        ssize_t n = writev(w->events, part + i, 3 - i);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            _exit(0);
+        if (n < 0) {
+            leave(w, 0);
+            return;
+        }
         while (i < 3 && (size_t)n >= part[i].iov_len)
             n -= (ssize_t)part[i++].iov_len;
         if (i < 3) {
@@ -51,6 +60,8 @@ void ls_worker_send2(struct ls_worker *w, int type, const void *data, size_t siz
         }
     }
     w->told_ms = now_ms();
+    if (w->device)
+        w->device->told(w->device->user);
 }
 
 void ls_worker_send(struct ls_worker *w, int type, const void *data, size_t size)
@@ -70,30 +81,33 @@ void ls_worker_warn(struct ls_worker *w, const char *reason, const char *fmt, ..
     ls_worker_send(w, LS_WIRE_WARNING, &warning, sizeof warning);
 }
 
-static void take(void *to, size_t size)
+static void take(struct ls_worker *w, void *to, size_t size)
 {
     size_t done = 0;
 
-    while (done < size) {
-        ssize_t n = read(0, (char *)to + done, size - done);
+    while (done < size && !w->gone) {
+        ssize_t n = read(w->control, (char *)to + done, size - done);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            _exit(0);
-        done += (size_t)n;
+        if (n > 0)
+            done += (size_t)n;
+        else
+            leave(w, 0);
     }
+    if (w->gone)
+        memset(to, 0, size);
 }
 
 // The server is trusted; the sizes are checked all the same, since a mismatch means two builds.
-static void take_as(const struct ls_wire_head *head, void *to, size_t size)
+static void take_as(struct ls_worker *w, const struct ls_wire_head *head, void *to, size_t size)
 {
     if (head->size != size) {
         fprintf(stderr, "order %u has %u bytes instead of %zu: another build?\n", head->type,
                 head->size, size);
-        _exit(2);
+        leave(w, 2);
     }
-    take(to, size);
+    take(w, to, size);
 }
 
 static void order(struct ls_worker *w)
@@ -102,42 +116,44 @@ static void order(struct ls_worker *w)
     struct ls_wire_available available;
     struct ls_wire_release release;
 
-    take(&head, sizeof head);
+    take(w, &head, sizeof head);
+    if (w->gone)
+        return;
     switch (head.type) {
     case LS_WIRE_JOB:
-        take_as(&head, &w->job, sizeof w->job);
+        take_as(w, &head, &w->job, sizeof w->job);
         w->has_job = true;
         break;
     case LS_WIRE_AVAILABLE:
-        take_as(&head, &available, sizeof available);
+        take_as(w, &head, &available, sizeof available);
         w->available = available.bytes;
         w->ended = available.ended;
         break;
     case LS_WIRE_RING:
-        take_as(&head, &w->ring, sizeof w->ring);
+        take_as(w, &head, &w->ring, sizeof w->ring);
         break;
     case LS_WIRE_RELEASE:
-        take_as(&head, &release, sizeof release);
+        take_as(w, &head, &release, sizeof release);
         if (release.slot >= 0 && release.slot < LS_WIRE_SLOTS_MAX)
             w->slot_free[release.slot] = true;
         break;
     case LS_WIRE_AGAIN:
-        take_as(&head, &w->again, sizeof w->again);
+        take_as(w, &head, &w->again, sizeof w->again);
         w->has_again = true;
         break;
     default:
         fprintf(stderr, "unknown order %u\n", head.type);
-        _exit(2);
+        leave(w, 2);
     }
 }
 
 void ls_worker_order(struct ls_worker *w, bool wait)
 {
-    struct pollfd fd = {0, POLLIN, 0};
+    struct pollfd fd = {w->control, POLLIN, 0};
 
-    if (wait)
+    if (wait && !w->gone)
         order(w);
-    while (poll(&fd, 1, 0) > 0)
+    while (!w->gone && poll(&fd, 1, 0) > 0)
         order(w);
 }
 
@@ -146,7 +162,7 @@ int ls_worker_slot(struct ls_worker *w)
     int i;
 
     ls_worker_order(w, false);
-    for (;;) {
+    while (!w->gone) {
         for (i = 0; i < w->ring.slots; i++) {
             if (w->slot_free[i]) {
                 w->slot_free[i] = false;
@@ -155,6 +171,7 @@ int ls_worker_slot(struct ls_worker *w)
         }
         ls_worker_order(w, true);
     }
+    return -1;
 }
 
 static void progress(struct ls_worker *w, int64_t pos, bool waiting)
@@ -183,9 +200,11 @@ int64_t ls_worker_wait(struct ls_worker *w, int64_t pos)
     ls_worker_order(w, false);
     if (pos >= w->available && !w->ended) {
         progress(w, pos, true);
-        while (pos >= w->available && !w->ended)
+        while (pos >= w->available && !w->ended && !w->gone)
             ls_worker_order(w, true);
     }
+    if (w->gone)
+        return 0;
     ls_worker_alive(w, pos < w->available ? pos : w->available);
     return pos < w->available ? w->available - pos : 0;
 }
@@ -202,17 +221,45 @@ int ls_worker_read(struct ls_worker *w, int64_t pos, void *data, int size)
             break;
         if (there > size - done)
             there = size - done;
-        n = pread(LS_WIRE_FD_SPOOL, (char *)data + done, (size_t)there, pos + done);
+        n = pread(w->spool, (char *)data + done, (size_t)there, pos + done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
             fprintf(stderr, "spool file at %lld: %s\n", (long long)(pos + done),
                     n < 0 ? strerror(errno) : "shorter than announced");
-            _exit(2);
+            leave(w, 2);
+            break;
         }
         done += (int)n;
     }
     return done;
+}
+
+// A ring on the device: frames that the host made are laid out here and go up whole.
+static int stage_ring(struct ls_worker *w, struct ls_err *err)
+{
+    w->map = w->device->ring(w->device->user);
+    w->stage = calloc(1, (size_t)w->ring.slot_bytes);
+    if (!w->stage)
+        return ls_fail(err, LS_ENOMEM, "no memory for a frame of %lld bytes",
+                       (long long)w->ring.slot_bytes);
+    for (int i = 0; i < w->ring.slots; i++)
+        w->slot_free[i] = true;
+    return 0;
+}
+
+int ls_worker_upload(struct ls_worker *w, int64_t slot, const uint8_t *from, struct ls_err *err)
+{
+    size_t size = (size_t)w->ring.slot_bytes;
+    struct ls_copy copy = {.to = w->map + slot * w->ring.slot_bytes,
+                           .from = from,
+                           .to_stride = size,
+                           .from_stride = size,
+                           .row_size = size,
+                           .row_count = 1,
+                           .to_device = true};
+
+    return w->device->copy(w->device->user, &copy, err);
 }
 
 int ls_worker_map(struct ls_worker *w, struct ls_err *err)
@@ -220,10 +267,14 @@ int ls_worker_map(struct ls_worker *w, struct ls_err *err)
     size_t size;
     int i;
 
-    while (w->ring.slots == 0)
+    while (w->ring.slots == 0 && !w->gone)
         ls_worker_order(w, true);
+    if (w->gone)
+        return ls_fail(err, LS_ECANCEL, "the server is gone");
+    if (w->device)
+        return stage_ring(w, err);
     size = (size_t)(w->ring.slot_bytes * w->ring.slots);
-    w->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, LS_WIRE_FD_RING, 0);
+    w->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, w->ring_file, 0);
     if (w->map == MAP_FAILED) {
         w->map = NULL;
         return ls_fail(err, LS_ENOMEM, "no room for %zu bytes of frames: %s", size,

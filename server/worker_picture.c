@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings any decoded picture into the ring's format: I420 or RGB24, turned the right way up, at the
-// size of the first picture. 8 bit 4:2:0 is copied; grey gets neutral colour planes; all else goes
-// through swscale. YUV keeps its matrix and range, which are reported; RGB becomes BT.601 (below
-// 720 rows) or BT.709, limited range. Transparency is ignored: colours are taken as they are
-// stored.
+// Brings any decoded picture into the ring's format: I420, RGB24 or (on a device) NV12, turned the
+// right way up, at the size of the first picture. 8 bit 4:2:0 is copied; grey gets neutral colour
+// planes; all else goes through swscale. YUV keeps its matrix and range, which are reported; RGB
+// becomes BT.601 (below 720 rows) or BT.709, limited range. Transparency is ignored: colours are
+// taken as they are stored.
 #include "worker.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include <libavutil/hwcontext.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
@@ -76,16 +77,28 @@ static bool is_grey(enum AVPixelFormat fmt)
     return d && d->nb_components <= 2 && !is_rgb(fmt);
 }
 
+bool ls_picture_on_device(const AVFrame *frame)
+{
+    return frame->format == AV_PIX_FMT_CUDA;
+}
+
+// The format of the pixels, wherever they lie.
+static enum AVPixelFormat pixels_of(const AVFrame *f)
+{
+    return ls_picture_on_device(f) ? ((AVHWFramesContext *)f->hw_frames_ctx->data)->sw_format
+                                   : (enum AVPixelFormat)f->format;
+}
+
 static bool is_full(const AVFrame *f)
 {
     if (f->color_range != AVCOL_RANGE_UNSPECIFIED)
         return f->color_range == AVCOL_RANGE_JPEG;
-    return without_j(f->format) != f->format || is_grey(f->format);
+    return without_j(pixels_of(f)) != pixels_of(f) || is_grey(pixels_of(f));
 }
 
 static enum ls_matrix matrix_of(const AVFrame *f)
 {
-    if (!is_rgb(f->format)) {
+    if (!is_rgb(pixels_of(f))) {
         switch (f->colorspace) {
         case AVCOL_SPC_BT709:
             return LS_MATRIX_BT709;
@@ -110,19 +123,35 @@ static const int *coefficients(enum ls_matrix matrix)
                                                             : SWS_CS_ITU601);
 }
 
+static bool turned(const struct ls_picture *p)
+{
+    return p->turn.swap || p->turn.flip_x || p->turn.flip_y;
+}
+
+bool ls_picture_direct(const struct ls_picture *p, const AVFrame *frame)
+{
+    return ls_picture_on_device(frame) && pixels_of(frame) == AV_PIX_FMT_NV12 &&
+           p->work == LS_PIX_NV12 && !turned(p) && frame->width == p->in_width &&
+           frame->height == p->in_height;
+}
+
 int ls_picture_init(struct ls_picture *p, const AVFrame *first, const struct ls_turn *turn,
                     AVRational sar, enum ls_pixel work, struct ls_err *err)
 {
+    enum AVPixelFormat pixels = pixels_of(first);
     bool swap = turn->swap;
 
-    if (!av_pix_fmt_desc_get(first->format) || !sws_isSupportedInput(without_j(first->format)))
+    if (!av_pix_fmt_desc_get(pixels) || !sws_isSupportedInput(without_j(pixels)))
         return ls_fail(err, LS_ECODEC, "pixel format %s is not accepted",
-                       av_get_pix_fmt_name(first->format) ? av_get_pix_fmt_name(first->format)
-                                                          : "?");
+                       av_get_pix_fmt_name(pixels) ? av_get_pix_fmt_name(pixels) : "?");
     p->in_width = first->width;
     p->in_height = first->height;
     p->turn = *turn;
     p->work = work;
+    if (work == LS_PIX_I420 && ls_picture_on_device(first) && pixels == AV_PIX_FMT_NV12 &&
+        !turned(p))
+        p->work = LS_PIX_NV12; // as it comes from the decoder
+    p->info.pixel = p->work;
     p->info.width_px = swap ? first->height : first->width;
     p->info.height_px = swap ? first->width : first->height;
     if (sar.num <= 0 || sar.den <= 0 || sar.num > 1 << 20 || sar.den > 1 << 20)
@@ -130,9 +159,16 @@ int ls_picture_init(struct ls_picture *p, const AVFrame *first, const struct ls_
     p->info.sar_num = swap ? sar.den : sar.num;
     p->info.sar_den = swap ? sar.num : sar.den;
     p->info.matrix = matrix_of(first);
-    p->info.full_range = work == LS_PIX_I420 && !is_rgb(first->format) && is_full(first);
+    p->info.full_range = work == LS_PIX_I420 && !is_rgb(pixels) && is_full(first);
     p->info.rotation_deg = degrees(turn);
     return 0;
+}
+
+static enum AVPixelFormat work_format(enum ls_pixel work)
+{
+    return work == LS_PIX_RGB24  ? AV_PIX_FMT_RGB24
+           : work == LS_PIX_NV12 ? AV_PIX_FMT_NV12
+                                 : AV_PIX_FMT_YUV420P;
 }
 
 // A scaler for pictures like f; kept until one comes that differs.
@@ -160,7 +196,7 @@ static int scaler(struct ls_picture *p, const AVFrame *f, struct ls_err *err)
     av_opt_set_int(s, "src_format", from, 0);
     av_opt_set_int(s, "dstw", p->in_width, 0);
     av_opt_set_int(s, "dsth", p->in_height, 0);
-    av_opt_set_int(s, "dst_format", rgb_out ? AV_PIX_FMT_RGB24 : AV_PIX_FMT_YUV420P, 0);
+    av_opt_set_int(s, "dst_format", work_format(p->work), 0);
     av_opt_set_int(
         s, "sws_flags",
         SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, 0);
@@ -183,7 +219,7 @@ static int scaler(struct ls_picture *p, const AVFrame *f, struct ls_err *err)
 
 static int plane_count(enum ls_pixel work)
 {
-    return work == LS_PIX_RGB24 ? 1 : 3;
+    return work == LS_PIX_RGB24 ? 1 : 3; // NV12 is never turned
 }
 
 static int plane_side(int side, int plane)
@@ -258,13 +294,37 @@ static void turn_plane(uint8_t *to, int to_step, const uint8_t *from, int from_s
     }
 }
 
+// From the decoder's device memory to the host: pictures that must be turned, scaled or converted.
+static int fetch(struct ls_picture *p, const AVFrame *from, struct ls_err *err)
+{
+    int r;
+
+    if (!p->fetched)
+        p->fetched = av_frame_alloc();
+    if (!p->fetched)
+        return ls_fail(err, LS_ENOMEM, "no memory for a frame");
+    av_frame_unref(p->fetched);
+    r = av_hwframe_transfer_data(p->fetched, from, 0);
+    if (r == 0)
+        r = av_frame_copy_props(p->fetched, from);
+    return r < 0 ? ls_fail(err, LS_EMEDIA, "a frame cannot be fetched from the device: %s",
+                           av_err2str(r))
+                 : 0;
+}
+
 int ls_picture_put(struct ls_picture *p, const AVFrame *from, uint8_t *const plane[3],
                    const int stride[3], struct ls_err *err)
 {
     int bytes = p->work == LS_PIX_RGB24 ? 3 : 1;
     int i, r;
 
-    if (!p->turn.swap && !p->turn.flip_x && !p->turn.flip_y)
+    if (ls_picture_on_device(from)) {
+        r = fetch(p, from, err);
+        if (r < 0)
+            return r;
+        from = p->fetched;
+    }
+    if (!turned(p))
         return convert(p, from, plane, stride, err);
     if (!p->upright) {
         AVFrame *f = av_frame_alloc();
@@ -272,7 +332,7 @@ int ls_picture_put(struct ls_picture *p, const AVFrame *from, uint8_t *const pla
         if (f) {
             f->width = p->in_width;
             f->height = p->in_height;
-            f->format = p->work == LS_PIX_RGB24 ? AV_PIX_FMT_RGB24 : AV_PIX_FMT_YUV420P;
+            f->format = work_format(p->work);
         }
         if (!f || av_frame_get_buffer(f, 0) < 0) {
             av_frame_free(&f);
@@ -295,4 +355,5 @@ void ls_picture_done(struct ls_picture *p)
     sws_freeContext(p->sws);
     p->sws = NULL;
     av_frame_free(&p->upright);
+    av_frame_free(&p->fetched);
 }

@@ -32,7 +32,7 @@ static int store(struct ls_worker *w, struct ls_film *film, struct window *win, 
         plane[k] = win->buffer + w->ring.offset[k];
     r = ls_picture_put(&film->picture, f, plane, w->ring.stride, err);
     while (r == 0 && done < size) {
-        ssize_t n = pwrite(LS_WIRE_FD_SPOOL, win->buffer + done, (size_t)(size - done),
+        ssize_t n = pwrite(w->spool, win->buffer + done, (size_t)(size - done),
                            win->base + i * size + done);
 
         if (n < 0 && errno == EINTR)
@@ -113,7 +113,8 @@ static int fill_window(struct ls_worker *w, struct ls_film *film, struct window 
 }
 
 // until: where the window's last frame ends, on the forward clock.
-static int send_window(struct ls_worker *w, struct ls_film *film, struct window *win, int64_t until)
+static int send_window(struct ls_worker *w, struct ls_film *film, struct window *win, int64_t until,
+                       struct ls_err *err)
 {
     int64_t size = w->ring.slot_bytes, i;
 
@@ -121,22 +122,31 @@ static int send_window(struct ls_worker *w, struct ls_film *film, struct window 
         struct ls_wire_frame out = {0};
         int64_t done = 0;
 
+        uint8_t *to = w->device ? w->stage : NULL;
+
         out.slot = ls_worker_slot(w);
+        if (out.slot < 0)
+            return ls_fail(err, LS_ECANCEL, "the server is gone");
+        if (!to)
+            to = w->map + out.slot * size;
         out.idx = win->first + i;
         out.pts = film->end - until;
         out.duration = until - win->pts[i];
         out.key = out.pts == 0;
         until = win->pts[i];
         while (done < size) {
-            ssize_t n = pread(LS_WIRE_FD_SPOOL, w->map + out.slot * size + done,
-                              (size_t)(size - done), win->base + i * size + done);
+            ssize_t n =
+                pread(w->spool, to + done, (size_t)(size - done), win->base + i * size + done);
 
             if (n < 0 && errno == EINTR)
                 continue;
             if (n <= 0)
-                return -1;
+                return ls_fail(err, LS_EIO, "the frames of a backward pass cannot be read: %s",
+                               strerror(errno));
             done += n;
         }
+        if (w->device && ls_worker_upload(w, out.slot, to, err) < 0)
+            return LS_EDEVICE;
         ls_worker_send(w, LS_WIRE_FRAME, &out, sizeof out);
     }
     return 0;
@@ -174,13 +184,12 @@ int ls_film_backward(struct ls_worker *w, struct ls_film *film, const struct ls_
         win->count = next < fits ? next : fits;
         win->first = next - win->count;
         r = fill_window(w, film, win, sniff, &in, &seeks, f, err);
-        if (r == 0 && send_window(w, film, win, until) < 0)
-            r = ls_fail(err, LS_EIO, "the frames of a backward pass cannot be read: %s",
-                        strerror(errno));
+        if (r == 0)
+            r = send_window(w, film, win, until, err);
         until = win->pts[0];
         next = win->first;
     }
-    (void)!ftruncate(LS_WIRE_FD_SPOOL, w->available); // the room behind the input is given back
+    (void)!ftruncate(w->spool, w->available); // the room behind the input is given back
     if (r == 0)
         ls_worker_send(w, LS_WIRE_END, &end, sizeof end);
 done:

@@ -39,7 +39,7 @@ static int decode(struct ls_worker *w, const char *name, const AVPacket *pkt, AV
 
     par.codec_id = codec ? codec->id : AV_CODEC_ID_NONE;
     par.format = -1;
-    r = ls_input_decoder(&dec, &par, w->job.pixels_max, err);
+    r = ls_input_decoder(&dec, &par, w->job.pixels_max, NULL, err);
     if (r < 0)
         return r;
     r = avcodec_send_packet(dec, pkt);

@@ -78,6 +78,36 @@ int64_t ls_clock_pts(struct ls_worker *w, struct ls_clock *c, int64_t ts, int64_
     return ticks;
 }
 
+// Into a slot on the device: from the decoder's own memory, or by way of the host.
+static int put_on_device(struct ls_worker *w, struct ls_film *film, const AVFrame *frame,
+                         int64_t slot, struct ls_err *err)
+{
+    uint8_t *plane[3];
+    int i, r;
+
+    for (i = 0; i < 3; i++)
+        plane[i] = w->stage + w->ring.offset[i];
+    if (!ls_picture_direct(&film->picture, frame)) {
+        r = ls_picture_put(&film->picture, frame, plane, w->ring.stride, err);
+        return r < 0 ? r : ls_worker_upload(w, slot, w->stage, err);
+    }
+    for (i = 0, r = 0; i < 2 && r == 0; i++) {
+        struct ls_copy copy = {.to = w->map + slot * w->ring.slot_bytes + w->ring.offset[i],
+                               .from = frame->data[i],
+                               .to_stride = (size_t)w->ring.stride[i],
+                               .from_stride = (size_t)frame->linesize[i],
+                               .row_size = (size_t)(frame->width + 1) / 2 * 2,
+                               .row_count = i ? (frame->height + 1) / 2 : frame->height,
+                               .to_device = true,
+                               .from_device = true};
+
+        if (i == 0)
+            copy.row_size = (size_t)frame->width;
+        r = w->device->copy(w->device->user, &copy, err);
+    }
+    return r;
+}
+
 int ls_film_emit(struct ls_worker *w, struct ls_film *film, const AVFrame *frame, int64_t idx,
                  int64_t pts, int64_t duration, struct ls_err *err)
 {
@@ -86,13 +116,19 @@ int ls_film_emit(struct ls_worker *w, struct ls_film *film, const AVFrame *frame
     int i, r;
 
     out.slot = ls_worker_slot(w);
+    if (out.slot < 0)
+        return ls_fail(err, LS_ECANCEL, "the server is gone");
     out.idx = idx;
     out.pts = pts;
     out.duration = duration > 0 ? duration : 1;
     out.key = pts == 0;
-    for (i = 0; i < 3; i++)
-        plane[i] = w->map + out.slot * w->ring.slot_bytes + w->ring.offset[i];
-    r = ls_picture_put(&film->picture, frame, plane, w->ring.stride, err);
+    if (w->device) {
+        r = put_on_device(w, film, frame, out.slot, err);
+    } else {
+        for (i = 0; i < 3; i++)
+            plane[i] = w->map + out.slot * w->ring.slot_bytes + w->ring.offset[i];
+        r = ls_picture_put(&film->picture, frame, plane, w->ring.stride, err);
+    }
     if (r < 0)
         return r;
     ls_worker_send(w, LS_WIRE_FRAME, &out, sizeof out);

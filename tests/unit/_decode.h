@@ -276,7 +276,7 @@ static inline int drive_start(struct drive *t, const struct ls_options *opt)
     t->timer.data = t->feeder.data = t;
     uv_timer_init(&t->loop, &t->timer);
     uv_timer_init(&t->loop, &t->feeder);
-    r = ls_decode_pool_open(&t->pool, &t->loop, drive_worker(), opt, &t->err);
+    r = ls_decode_pool_open(&t->pool, &t->loop, drive_worker(), opt, NULL, &t->err);
     if (r == 0)
         r = ls_decode_open(&t->d, t->pool, &t->params, &events, t, &t->err);
     if (r < 0) {

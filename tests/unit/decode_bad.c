@@ -332,7 +332,7 @@ static void test_impostor(void)
     uv_loop_t loop;
 
     uv_loop_init(&loop);
-    CHECK(ls_decode_pool_open(&pool, &loop, "/nonexistent/decoder", &opt, &err) == LS_EIO && !pool,
+    CHECK(ls_decode_pool_open(&pool, &loop, "/nonexistent/decoder", &opt, NULL, &err) == LS_EIO && !pool,
           "no program");
     CHECK(strstr(err.text, "/nonexistent/decoder"), "no program");
     uv_loop_close(&loop);
@@ -356,7 +356,7 @@ static void test_pool(void)
 
     opt.warm_decoders = 2;
     uv_loop_init(&loop);
-    if (!CHECK(ls_decode_pool_open(&pool, &loop, drive_worker(), &opt, NULL) == 0, "pool"))
+    if (!CHECK(ls_decode_pool_open(&pool, &loop, drive_worker(), &opt, NULL, NULL) == 0, "pool"))
         return;
     uv_timer_init(&loop, &timer);
     timer.data = &pool;

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds out what the device's video engines can do, by opening FFmpeg's CUDA device on the back
+// end's own context and encoding one picture, and moves frames between host and device. The engine
+// opens it on the loop before there is a session; the copies run on any thread.
+#include "video_device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libavcodec/avcodec.h>
+#include <libavutil/hwcontext.h>
+#include <libavutil/log.h>
+
+#include "encode_parts.h"
+
+enum {
+    // AV_CUDA_USE_PRIMARY_CONTEXT of libavutil/hwcontext_cuda.h, which cannot be included without
+    // CUDA: the context that CUDA's runtime uses, so that its pointers are FFmpeg's, too.
+    PRIMARY_CONTEXT = 1,
+};
+
+// H.264 in 8 bits, which every NVDEC has; what a stream then needs is found out stream by stream.
+static bool find_decoder(void)
+{
+    const AVCodec *codec = avcodec_find_decoder(AV_CODEC_ID_H264);
+    const AVCodecHWConfig *config;
+
+    for (int i = 0; codec && (config = avcodec_get_hw_config(codec, i)); i++)
+        if (config->device_type == AV_HWDEVICE_TYPE_CUDA)
+            return true;
+    return false;
+}
+
+static void probe(struct ls_video_device *d, const struct ls_options *opt)
+{
+    struct ls_err err = {0};
+    int r = av_hwdevice_ctx_create(&d->hw, AV_HWDEVICE_TYPE_CUDA, NULL, NULL, PRIMARY_CONTEXT);
+
+    if (r < 0) {
+        snprintf(d->note, sizeof d->note, "FFmpeg has no CUDA device here: %s", av_err2str(r));
+        return;
+    }
+    d->decodes = opt->decode_on_device && find_decoder();
+    d->encodes = strcmp(opt->encoder, "x264") != 0 && ls_nvenc_probe(d, &err) == 0;
+    if (err.code < 0)
+        snprintf(d->note, sizeof d->note, "%.150s", err.text);
+}
+
+int ls_video_device_open(struct ls_video_device **out, struct ls_backend *backend,
+                         const struct ls_options *opt, struct ls_err *err)
+{
+    bool must = strcmp(opt->encoder, "nvenc") == 0;
+    struct ls_video_device *d;
+
+    if (!ls_backend_device_frames(backend)) {
+        *out = NULL;
+        if (must || opt->decode_on_device)
+            return ls_fail_field(err, LS_EDEVICE, must ? "encoder" : "decode-on-device",
+                                 "needs --backend cuda and its device");
+        return 0;
+    }
+    d = calloc(1, sizeof *d);
+    if (!d)
+        return ls_fail(err, LS_ENOMEM, "the device's video engines");
+    d->backend = backend;
+    av_log_set_level(AV_LOG_QUIET); // what FFmpeg has to say comes back as error codes
+    if (must || strcmp(opt->encoder, "auto") == 0 || opt->decode_on_device)
+        probe(d, opt);
+    if (must && !d->encodes) {
+        ls_fail_field(err, LS_EDEVICE, "encoder", "nvenc cannot be had: %s", d->note);
+        ls_video_device_close(&d);
+        return LS_EDEVICE;
+    }
+    *out = d;
+    return 0;
+}
+
+void ls_video_device_close(struct ls_video_device **device)
+{
+    if (!*device)
+        return;
+    av_buffer_unref(&(*device)->hw);
+    free(*device);
+    *device = NULL;
+}
+
+int ls_video_plane_count(enum ls_pixel format)
+{
+    return format == LS_PIX_RGB24 ? 1 : format == LS_PIX_I420 ? 3 : 2;
+}
+
+size_t ls_video_row_size(const struct ls_frame *f, int plane)
+{
+    size_t width = (size_t)f->width_px, half = (width + 1) / 2;
+
+    switch (f->format) {
+    case LS_PIX_RGB24:
+        return 3 * width;
+    case LS_PIX_I420:
+        return plane ? half : width;
+    case LS_PIX_NV12:
+        return plane ? 2 * half : width;
+    case LS_PIX_P010:
+        return 2 * (plane ? 2 * half : width);
+    }
+    return 0;
+}
+
+int ls_video_row_count(const struct ls_frame *f, int plane)
+{
+    return plane ? (f->height_px + 1) / 2 : f->height_px;
+}
+
+static size_t plane_size(const struct ls_frame *f, int plane)
+{
+    return (size_t)f->stride[plane] * (size_t)ls_video_row_count(f, plane);
+}
+
+int ls_video_place(struct ls_frame *to, void **memory, const struct ls_frame *like,
+                   const struct ls_video_device *device, struct ls_err *err)
+{
+    int planes = ls_video_plane_count(like->format), r = 0;
+    size_t size = 0;
+
+    for (int i = 0; i < planes; i++)
+        size += plane_size(like, i);
+    if (!*memory && like->on_device)
+        r = ls_backend_memory_alloc(device->backend, memory, size, err);
+    else if (!*memory && !(*memory = malloc(size)))
+        r = ls_fail(err, LS_ENOMEM, "a frame of %zu bytes", size);
+    if (r < 0)
+        return r;
+    *to = *like;
+    size = 0;
+    for (int i = 0; i < planes; i++) {
+        to->plane[i] = (uint8_t *)*memory + size;
+        size += plane_size(like, i);
+    }
+    return 0;
+}
+
+void ls_video_free(void **memory, bool on_device, const struct ls_video_device *device)
+{
+    if (on_device && *memory)
+        ls_backend_memory_free(device->backend, memory);
+    else
+        free(*memory);
+    *memory = NULL;
+}
+
+int ls_video_copy(const struct ls_frame *to, const struct ls_frame *from,
+                  const struct ls_video_device *device, struct ls_err *err)
+{
+    int r = 0;
+
+    for (int i = 0; i < ls_video_plane_count(from->format) && r == 0; i++) {
+        struct ls_copy copy = {.to = to->plane[i],
+                               .from = from->plane[i],
+                               .to_stride = (size_t)to->stride[i],
+                               .from_stride = (size_t)from->stride[i],
+                               .row_size = ls_video_row_size(from, i),
+                               .row_count = ls_video_row_count(from, i),
+                               .to_device = to->on_device,
+                               .from_device = from->on_device};
+
+        if (to->on_device || from->on_device) {
+            r = ls_backend_copy(device->backend, &copy, err);
+            continue;
+        }
+        for (int y = 0; y < copy.row_count; y++)
+            memcpy(to->plane[i] + (size_t)y * copy.to_stride,
+                   from->plane[i] + (size_t)y * copy.from_stride, copy.row_size);
+    }
+    return r;
+}
