@@ -99,6 +99,8 @@ static void print_table(struct ls_view *v, const Lipstream__V1__GetServerInfoRes
                 (const int *)r->video_codecs);
     print_enums(v, "audio out", &lipstream__v1__audio_codec__descriptor, r->n_audio_codecs,
                 (const int *)r->audio_codecs);
+    print_words(v, "decoded by", r->n_video_decoders, r->video_decoders);
+    print_words(v, "encoded by", r->n_video_encoders, r->video_encoders);
     print_words(v, "formats in", r->n_input_formats, r->input_formats);
     print_words(v, "codecs in", r->n_input_codecs, r->input_codecs);
     for (size_t i = 0; i < r->n_limits; i++)

@@ -18,6 +18,7 @@
 #include "server/log.h"
 #include "server/options.h"
 #include "server/rpc.h"
+#include "server/video_device.h"
 
 enum { EXIT_USAGE = 2, PATH_SIZE = 4096 };
 
@@ -164,6 +165,7 @@ static void log_start(const struct ls_engine *engine, const char *address)
         {"sessions_max", NULL, opt->sessions_max},
         {"message_bytes_max", NULL, opt->message_bytes_max},
         {"pixels_max", NULL, opt->pixels_max},
+        {"video", ls_video_device_text(engine->video), 0},
         {"no_device", note, 0},
     };
     int count = sizeof field / sizeof field[0] - (*note ? 0 : 1);

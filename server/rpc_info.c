@@ -5,6 +5,7 @@
 #include "server/rpc_config.h"
 #include "server/rpc_limits.h"
 #include "server/rpc_unary.h"
+#include "server/video_device.h"
 
 enum { NAMES_MAX = 64 };
 
@@ -30,6 +31,18 @@ static void describe_models(Lipstream__V1__Model *generator, Lipstream__V1__Mode
     detector->name = (char *)(uintptr_t)model->detector_name;
     for (int i = 0; model->detector_weights && i < ls_weights_count(model->detector_weights); i++)
         detector->parameter_count += ls_tensor_size(ls_weights_at(model->detector_weights, i));
+}
+
+// What decodes and encodes videos; the lists live as long as the process.
+static void describe_video(Lipstream__V1__GetServerInfoResponse *info,
+                           const struct ls_video_device *device)
+{
+    static char *decoders[] = {"software", "nvdec"}, *encoders[] = {"x264", "nvenc"};
+
+    info->video_decoders = decoders;
+    info->n_video_decoders = device && device->decodes ? 2 : 1;
+    info->video_encoders = encoders;
+    info->n_video_encoders = device && device->encodes ? 2 : 1;
 }
 
 static void on_message(struct ls_call *c, const uint8_t *data, size_t size)
@@ -71,6 +84,7 @@ static void on_message(struct ls_call *c, const uint8_t *data, size_t size)
     info.input_codecs = codecs;
     add_names(codecs, &info.n_input_codecs, ls_format_video);
     add_names(codecs, &info.n_input_codecs, ls_format_audio);
+    describe_video(&info, engine->video);
     info.limits = limits.list;
     info.n_limits = limits.count;
     info.sessions_running = engine->session_count;

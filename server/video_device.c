@@ -53,6 +53,9 @@ int ls_video_device_open(struct ls_video_device **out, struct ls_backend *backen
     bool must = strcmp(opt->encoder, "nvenc") == 0;
     struct ls_video_device *d;
 
+    if (!must && strcmp(opt->encoder, "x264") != 0 && strcmp(opt->encoder, "auto") != 0)
+        return ls_fail_field(err, LS_EFIELD, "encoder", "\"%.32s\" is not x264, nvenc or auto",
+                             opt->encoder);
     if (!ls_backend_device_frames(backend)) {
         *out = NULL;
         if (must || opt->decode_on_device)
@@ -72,8 +75,18 @@ int ls_video_device_open(struct ls_video_device **out, struct ls_backend *backen
         ls_video_device_close(&d);
         return LS_EDEVICE;
     }
+    snprintf(d->text, sizeof d->text, "decoded by %s, encoded by %s%s%s",
+             d->decodes              ? "nvdec"
+             : opt->decode_on_device ? "software into device memory"
+                                     : "software",
+             d->encodes ? "nvenc" : "x264", d->note[0] ? "; " : "", d->note);
     *out = d;
     return 0;
+}
+
+const char *ls_video_device_text(const struct ls_video_device *device)
+{
+    return device ? device->text : "decoded by software, encoded by x264";
 }
 
 void ls_video_device_close(struct ls_video_device **device)

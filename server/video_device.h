@@ -17,6 +17,7 @@ struct ls_video_device {
     struct AVBufferRef *hw; // FFmpeg's device; NULL: neither decodes nor encodes
     bool decodes, encodes;
     char note[160]; // why not, if it does not; else ""
+    char text[224];
 };
 
 // For a back end with device frames; a device without engines is no error. out: NULL where the back
@@ -24,6 +25,8 @@ struct ls_video_device {
 LS_MUST int ls_video_device_open(struct ls_video_device **out, struct ls_backend *backend,
                                  const struct ls_options *opt, struct ls_err *err);
 void ls_video_device_close(struct ls_video_device **device);
+// A line for the log: what decodes, what encodes, why not the device. device may be NULL.
+const char *ls_video_device_text(const struct ls_video_device *device);
 
 // Room for a frame of the shape of `like` (its strides), where `like` lies; *memory is made when it
 // is NULL. device may be NULL for frames on the host.
