@@ -34,6 +34,8 @@ static inline uint16_t half_put(float v)
         return 0x7fff;
     if (size >= 65520)
         return sign | 0x7c00;
+    if (size == 0)
+        return sign;
     frexp(size, &exponent); // size = 0.5..1 * 2^exponent: bits down to 2^(exponent - 11)
     exponent = exponent < -13 ? -13 : exponent;
     steps = rint(ldexp(size, 11 - exponent));
