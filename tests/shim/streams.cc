@@ -9,8 +9,10 @@
 #include <cstring>
 #include <deque>
 #include <list>
+#include <map>
 #include <memory>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "_shim.h"
@@ -49,6 +51,7 @@ struct queue {
 
 std::list<std::shared_ptr<queue>> queues;
 std::shared_ptr<queue> legacy = std::make_shared<queue>();
+std::map<std::thread::id, std::shared_ptr<queue>> per_thread;
 std::set<void *> handles; // streams, events, graphs that live
 uint64_t random_state;
 
@@ -196,6 +199,17 @@ std::shared_ptr<queue> queue_of(cudaStream_t stream)
 {
     if (!stream || stream == cudaStreamLegacy)
         return legacy;
+    if (stream == cudaStreamPerThread) {
+        auto &q = per_thread[std::this_thread::get_id()];
+
+        if (!q) {
+            q = std::make_shared<queue>();
+            q->order = order_now();
+            q->blocking = true;
+            queues.push_back(q);
+        }
+        return q;
+    }
     return handles.count(stream) ? stream->q : nullptr;
 }
 
