@@ -4,6 +4,7 @@
 #ifndef LS_TEST_DEVICE_H
 #define LS_TEST_DEVICE_H
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
