@@ -245,9 +245,3 @@ void ls_cuda_faces_discard(struct ls_cuda_faces *f)
         f->first = (f->first + 1) % LS_CUDA_FACES_DEPTH;
     }
 }
-
-void ls_cuda_faces_counts(int64_t *encoded, int64_t *known, const struct ls_cuda_faces *f)
-{
-    *encoded = f->encoded_count;
-    *known = f->known_count;
-}

@@ -33,8 +33,6 @@ LS_MUST int ls_cuda_faces_start(struct ls_cuda_faces *faces, struct ls_face_job 
 LS_MUST int ls_cuda_faces_finish(struct ls_cuda_faces *faces, struct ls_err *err);
 // Waits for batches begun and not finished, and forgets them; their frames stay as they were.
 void ls_cuda_faces_discard(struct ls_cuda_faces *faces);
-// Faces that were encoded and faces whose features were known, since the start.
-void ls_cuda_faces_counts(int64_t *encoded, int64_t *known, const struct ls_cuda_faces *faces);
 
 // As ls_crop and ls_composite, but for exact ones; as ls_generate_rows. They wait for batches that
 // were begun before.

@@ -68,7 +68,6 @@ struct ls_cuda_faces {
     struct ls_cuda_flight flight[LS_CUDA_FACES_DEPTH];
     struct ls_cuda_pass single; // of the operations alone
     int first, flying;          // flight[first] is the oldest
-    int64_t encoded_count, known_count;
 };
 
 LS_MUST int ls_cuda_pass_init(struct ls_cuda_pass *pass, struct ls_err *err);

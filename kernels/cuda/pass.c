@@ -68,8 +68,6 @@ void ls_cuda_pass_add(struct ls_cuda_faces *faces, struct ls_cuda_pass *pass,
     pass->encode_count += i->encode;
     pass->source_count += i->by_host && i->encode;
     pass->made_count += i->by_host;
-    faces->encoded_count += i->encode;
-    faces->known_count += known;
 }
 
 static void lay_out(struct ls_cuda_pass *p)
