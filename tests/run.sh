@@ -27,12 +27,14 @@ done
 [ $long = yes ] || args+=(-LE '^long$')
 
 # What each build tests, and how it is compiled. Warnings are errors here, not in other people's builds.
+# The module for NVIDIA devices is compiled once, for all of them; its kernels run under the sanitizers as
+# compiled for the host (tests/shim).
 asan_tests='^(unit|kernels|golden)/|^e2e/(bad_input|survive)'
 tsan_tests='^unit/(session|device|decode|encode|engine|loop)'
 declare -A options=(
-    [release]="-DLS_TESTS=ON"
-    [asan]="-DLS_SANITIZE=address,undefined -DLS_TEST_PREFIX=asan: -DLS_TEST_ONLY=$asan_tests"
-    [tsan]="-DLS_SANITIZE=thread -DLS_TEST_PREFIX=tsan: -DLS_TEST_ONLY=$tsan_tests"
+    [release]="-DLS_TESTS=ON -DLS_CUDA=ON"
+    [asan]="-DLS_CUDA=OFF -DLS_SANITIZE=address,undefined -DLS_TEST_PREFIX=asan: -DLS_TEST_ONLY=$asan_tests"
+    [tsan]="-DLS_CUDA=OFF -DLS_SANITIZE=thread -DLS_TEST_PREFIX=tsan: -DLS_TEST_ONLY=$tsan_tests"
 )
 export ASAN_OPTIONS=detect_leaks=1
 export UBSAN_OPTIONS=print_stacktrace=1
@@ -42,6 +44,7 @@ export TSAN_OPTIONS=ignore_noninstrumented_modules=1:suppressions=$root/tests/ts
 
 jobs=$(nproc)
 "$root/docker/deps.sh" --test
+"$root/docker/cuda.sh"
 cd "$root"
 rm -rf build/all
 mkdir -p build/all

@@ -13,9 +13,9 @@ fail()
     failures=$((failures + 1))
 }
 
-code=(kernels/**/*.[ch] server/*.[ch] client/*.[ch] bench/*.[ch] tests/**/*.[ch])
+code=({kernels,tests}/**/*.{c,h,cu,cc} {server,client,bench}/*.[ch])
 texts=("${code[@]}" {kernels,server,client,bench,tests,docker}/**/*.{sh,py,go} proto/**/*.{proto,yaml}
-    {.,tests}/CMakeLists.txt .ci/run .github/**/*.yml docker/Dockerfile)
+    CMakeLists.txt {kernels,tests}/**/CMakeLists.txt .ci/run .github/**/*.yml docker/Dockerfile)
 [ ${#code[@]} -gt 50 ] || fail "only ${#code[@]} files found; run from the root of the repository"
 
 # --- who includes whom --------------------------------------------------------------------------------
@@ -30,11 +30,12 @@ allowed()
     local kernels='kernels/[a-z0-9_]+\.h' server='(server/)?[a-z0-9_]+\.h' client='(client/)?[a-z0-9_]+\.h'
     case $1 in
     kernels/cpu/*) ours="(\.\./)?(ref/)?[a-z0-9_]+\.h|oneapi/dnnl/dnnl\.h" ;;
+    kernels/cuda/*) ours="(\.\./)?(ref/)?[a-z0-9_]+\.h|cuda_(runtime|runtime_api|fp16)\.h|cudnn[a-z_]*\.h" ;;
     kernels/ref/*) ours='(\.\./)?[a-z0-9_]+\.h' ;;
     kernels/*) ours='([a-z]+/)?[a-z0-9_]+\.h' ;;
     server/rpc_message.c) ours="$kernels|$server|$grpc|$proto|zlib\.h" ;;
     server/rpc*) ours="$kernels|$server|$grpc|$proto|$uv" ;;
-    server/worker* | server/encode*.c | server/mux*.c | server/digest.c) ours="$kernels|$server|$av" ;;
+    server/worker* | server/encode*.c | server/mux*.c | server/digest.c | server/video_*.c) ours="$kernels|$server|$av" ;;
     server/session_state.h | server/decode_impl.h) ours="$kernels|$server|$uv" ;;
     server/*.h) ours="$kernels|$server" ;;
     server/main.c | server/loop*.c | server/engine*.c | server/session*.c | server/decode*.c | \
@@ -48,7 +49,7 @@ allowed()
 
 # Third parties have headers at the top of the include path too: such a name passes only where it is meant.
 third='uv zlib dnnl x264'
-for f in kernels/**/*.[ch] server/*.[ch] client/*.[ch]; do
+for f in kernels/**/*.{c,h,cu} server/*.[ch] client/*.[ch]; do
     may=$(allowed "$f")
     while read -r included; do
         [[ $included =~ ^$libc$ ]] && continue
@@ -60,9 +61,25 @@ for f in kernels/**/*.[ch] server/*.[ch] client/*.[ch]; do
 done
 
 # --- headers compile alone ------------------------------------------------------------------------------
+# Those of kernels/cuda with the shim's words of CUDA, and as C++ where kernels are written in them; cuDNN's
+# with
+# the toolkit's.
+toolkit=()
+for folder in build/cuda/nvidia/{cudnn_jit,cu13}/include /usr/local/{cuda/,}include; do
+    [ ! -d "$folder" ] || toolkit+=(-isystem "$folder")
+done
 for f in kernels/**/*.h server/*.h client/*.h; do
+    as=(cc -std=c11 -x c)
+    [[ $f != kernels/cuda/* ]] || as+=(-I tests/shim)
+    if [ "$f" = kernels/cuda/launch.h ] || grep -q '^#include "launch\.h"' "$f"; then
+        as=(c++ -std=c++17 -I tests/shim -x c++)
+    elif grep -q '^#include <cudnn' "$f"; then
+        as=(cc -std=c11 -x c "${toolkit[@]}")
+        echo '#include <cudnn_graph.h>' | "${as[@]}" -fsyntax-only - 2>/dev/null ||
+            { echo "SKIP: $f needs cuDNN's headers, which are not here" && continue; }
+    fi
     printf '#include "%s"\n' "$f" |
-        cc -std=c11 -D_GNU_SOURCE -I. -isystem "$LS_BUILD/pb" -Wall -Wextra -Werror -Wno-unused-function -fsyntax-only -x c - ||
+        "${as[@]}" -D_GNU_SOURCE -I. -isystem "$LS_BUILD/pb" -Wall -Wextra -Werror -Wno-unused-function -fsyntax-only - ||
         fail "$f does not compile alone"
 done
 
