@@ -37,7 +37,8 @@ static void describe_models(Lipstream__V1__Model *generator, Lipstream__V1__Mode
 static void describe_video(Lipstream__V1__GetServerInfoResponse *info,
                            const struct ls_video_device *device)
 {
-    static char *decoders[] = {"software", "nvdec"}, *encoders[] = {"x264", "nvenc"};
+    static char software[] = "software", nvdec[] = "nvdec", x264[] = "x264", nvenc[] = "nvenc";
+    static char *decoders[] = {software, nvdec}, *encoders[] = {x264, nvenc};
 
     info->video_decoders = decoders;
     info->n_video_decoders = device && device->decodes ? 2 : 1;

@@ -323,6 +323,7 @@ def _recipes():
     return {
         "voice.wav": [*_voice_source(2), "-c:a", "pcm_s16le"],
         "voice_short.wav": [*_voice_source(0.2), "-c:a", "pcm_s16le"],
+        "voice_some.wav": [*_voice_source(0.36), "-c:a", "pcm_s16le"],
         "voice_long.wav": [*_voice_source(6), "-c:a", "pcm_s16le"],
         "voice.pcm": [*_voice_source(2), "-f", "s16le"],
         "voice_long.pcm": [*_voice_source(6), "-f", "s16le"],
