@@ -97,7 +97,7 @@ int fiber_count, thread_count;
 const struct ls_shim_shape *shape;
 const std::function<void()> *body;
 std::map<const void *, int> shared_allowed; // cudaFuncSetAttribute
-char block_token, barrier_token, warp_token[THREADS_MAX / WARP];
+char start_token, end_token, barrier_token, warp_token[THREADS_MAX / WARP];
 
 [[noreturn]] void fault(const char *what, int site)
 {
@@ -132,9 +132,9 @@ void live()
 {
     arrive(nullptr, true);
     for (;;) {
-        __tsan_acquire(&block_token);
+        __tsan_acquire(&start_token);
         (*body)();
-        __tsan_release(&block_token);
+        __tsan_release(&end_token);
         current->state = DONE;
         go(&current->context, &host);
     }
@@ -301,7 +301,7 @@ void block_run(unsigned number)
 
     for (int i = 0; i < thread_count; i++)
         fibers[i].state = READY;
-    __tsan_release(&block_token);
+    __tsan_release(&start_token);
     for (unsigned phase = number;; phase++) {
         // Three bits of a number that looks random, and is the same every time.
         unsigned turn = (phase + 1) * 0x9e3779b9u >> 29;
@@ -311,20 +311,43 @@ void block_run(unsigned number)
         if (!barrier_resolve())
             break;
     }
-    __tsan_acquire(&block_token);
+    __tsan_acquire(&end_token);
 }
+
+#ifdef LS_SHIM_TSAN
+// Threads without barriers need no stack of their own to be told apart; nor are blocks ordered.
+void flat_thread()
+{
+    static void *others[64];
+    static unsigned next;
+    void **to = &others[next++ % 64];
+
+    if (!*to)
+        *to = __tsan_create_fiber(0);
+    __tsan_release(&start_token);
+    __tsan_switch_to_fiber(*to, 1);
+    __tsan_acquire(&start_token);
+    (*body)();
+    __tsan_release(&end_token);
+    __tsan_switch_to_fiber(host.tsan, 1);
+}
+#else
+void flat_thread()
+{
+    (*body)();
+}
+#endif
 
 void block_run_flat()
 {
     for (threadIdx.z = 0; threadIdx.z < blockDim.z; threadIdx.z++)
         for (threadIdx.y = 0; threadIdx.y < blockDim.y; threadIdx.y++)
             for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++)
-                (*body)();
+                flat_thread();
 }
 
 void block_init()
 {
-    host.tsan = __tsan_get_current_fiber();
     thread_count = (int)(blockDim.x * blockDim.y * blockDim.z);
     for (; fiber_count < thread_count; fiber_count++)
         fiber_init(&fibers[fiber_count]);
@@ -340,6 +363,7 @@ void grid_run(const struct ls_shim_shape &launched, const std::function<void()> 
 {
     unsigned number = 0;
 
+    host.tsan = __tsan_get_current_fiber();
     shape = &launched;
     body = &run;
     gridDim = launched.grid;
@@ -357,6 +381,7 @@ void grid_run(const struct ls_shim_shape &launched, const std::function<void()> 
                 else
                     block_run(number);
             }
+    __tsan_acquire(&end_token);
     free(ls_shim_dynamic_shared);
     ls_shim_dynamic_shared = nullptr;
 }

@@ -90,6 +90,11 @@ LS_KERNEL outside_kernel(int *out)
         out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1, 20);
 }
 
+LS_KERNEL crowd_kernel(int *out)
+{
+    out[threadIdx.x / 2] = (int)blockIdx.x;
+}
+
 LS_KERNEL barrier_kernel(int *out)
 {
     __syncthreads();
@@ -133,6 +138,9 @@ int ls_self_fault(int *out, int fault, cudaStream_t stream)
         break;
     case LS_SELF_LANE_OUTSIDE:
         LS_LAUNCH(outside_kernel, 1, 64, 0, stream, out);
+        break;
+    case LS_SELF_CROWD:
+        LS_LAUNCH_FLAT(crowd_kernel, 2, 64, stream, out);
         break;
     default:
         LS_LAUNCH_FLAT(barrier_kernel, 1, 64, stream, out);

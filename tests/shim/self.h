@@ -18,6 +18,7 @@ int ls_self_add(int *to, int v, int count, cudaStream_t stream); // a FLAT kerne
 
 // Kernels that a device would get wrong or never finish.
 enum ls_self_fault {
+    LS_SELF_CROWD,       // FLAT; two threads write to one place: only ThreadSanitizer tells
     LS_SELF_NO_BARRIER,  // each thread reads its left neighbour's number too early: a wrong sum
     LS_SELF_NO_BARRIER2, // the right neighbour's
     LS_SELF_DIVERGENT_BARRIER,
