@@ -230,9 +230,20 @@ LS_DEVICE void add_tiles(float sum[K::TALL][K::WIDE], const typename K::shared *
     }
 }
 
+// The thread's channels of the bias; channel: the first of them.
+template <typename K>
+LS_DEVICE void load_bias(float to[K::WIDE], const float *bias, int channel, int channel_count)
+{
+    for (int j = 0; j < K::WIDE; j++) {
+        int c = channel + j / K::W * K::WIDE_STEP + j % K::W;
+
+        to[j] = c < channel_count ? bias[c] : 0;
+    }
+}
+
 // Bias, activation, and 4 channels at a time to the output; channel: the thread's first.
 template <typename T, typename K>
-LS_DEVICE void put_pixel(T *out, const float sum[K::WIDE], const float *bias, int channel,
+LS_DEVICE void put_pixel(T *out, const float sum[K::WIDE], const float bias[K::WIDE], int channel,
                          const struct ls_cuda_conv_shape *shape)
 {
     for (int j = 0; j < K::WIDE; j += K::W) {
@@ -242,7 +253,7 @@ LS_DEVICE void put_pixel(T *out, const float sum[K::WIDE], const float *bias, in
         if (c >= shape->out.c)
             continue;
         for (int i = 0; i < K::W; i++) {
-            float v = sum[j + i] + bias[c + i];
+            float v = sum[j + i] + bias[j + i];
 
             ls_put(&made.v[i], shape->act == LS_ACT_RELU && !(v > 0) ? 0.0f : v);
         }
@@ -307,6 +318,10 @@ LS_KERNEL conv(T *out, const T *in, const T *weight, const float *bias,
             __syncthreads();
         }
     }
+
+    float add[K::WIDE];
+
+    load_bias<K>(add, bias, channel_first + column * K::W, shape.out.c);
     for (int i = 0; i < K::TALL; i++) {
         const struct pixel p = pixel_of(
             pixel_first + row * K::V + i / K::V * K::TALL_STEP + i % K::V, pixel_count, &ay, &ax);
@@ -315,7 +330,7 @@ LS_KERNEL conv(T *out, const T *in, const T *weight, const float *bias,
             put_pixel<T, K>(out + p.item * shape.out.item +
                                 (ay.first + p.y * ay.every) * shape.out.row +
                                 (ax.first + p.x * ax.every) * shape.out.pixel,
-                            sum[i], bias, channel_first + column * K::W, &shape);
+                            sum[i], add, channel_first + column * K::W, &shape);
     }
 }
 
