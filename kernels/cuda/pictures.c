@@ -119,7 +119,18 @@ void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
     out->paste = *paste;
     out->paste.face = NULL;
     out->paste.source = NULL;
-    out->per_x = SIZE / ((double)paste->box.x1 - paste->box.x0);
-    out->per_y = SIZE / ((double)paste->box.y1 - paste->box.y0);
     ls_cuda_picture_writes(out->write, frame, paste);
+    for (int i = 0; i < LS_CUDA_RECTS; i++) {
+        double per_x = SIZE / ((double)paste->box.x1 - paste->box.x0);
+        double per_y = SIZE / ((double)paste->box.y1 - paste->box.y0);
+        struct axis a[2];
+
+        axes(a, frame, i);
+        out->step[i][0] = (float)(a[0].scale * per_x);
+        out->step[i][1] = (float)(a[1].scale * per_y);
+        out->first[i][0] =
+            (float)((a[0].scale * out->write[i].x0 + a[0].at - paste->box.x0) * per_x - 0.5);
+        out->first[i][1] =
+            (float)((a[1].scale * out->write[i].y0 + a[1].at - paste->box.y0) * per_y - 0.5);
+    }
 }

@@ -43,7 +43,9 @@ struct ls_cuda_face {
     struct ls_cuda_picture picture;         // read by prepare, written in place by compose
     struct ls_paste paste;                  // its face and source are ignored; not exact
     struct ls_int_box write[LS_CUDA_RECTS]; // ls_cuda_picture_writes
-    double per_x, per_y;                    // face pixels a frame pixel
+    // Where write's first column and row lie in the face, 0 being the first pixel's centre, and how
+    // far it is from one to the next. In float, for devices that hardly have double.
+    float first[LS_CUDA_RECTS][2], step[LS_CUDA_RECTS][2];
 };
 // Fills everything; planes are the frame's own until the caller puts others there.
 void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,

@@ -9,7 +9,8 @@
 
 #include "samples.h"
 
-enum { SIZE = LS_FACE_SIZE, CHANNELS = 8, ROWS = 4 }; // ROWS: of the face, a block
+enum { SIZE = LS_FACE_SIZE, CHANNELS = 8 };
+enum { ROWS = 8, LANES = 4 }; // a block makes 8 rows of the face by 96 x 4 threads
 
 // The input's channels of one pixel, stored at once.
 template <typename T> struct alignas(16) pixel {
@@ -53,39 +54,47 @@ LS_DEVICE void look(float bgr[3], const struct ls_cuda_picture *p, const struct 
     ls_colour_bgr(bgr, &p->colour, yuv);
 }
 
+// Where face column (axis 0) or row (1) `idx` lies between the picture's samples.
+LS_DEVICE struct ls_spot place(const struct ls_cuda_face *face, bool chroma, int axis, int idx)
+{
+    const struct ls_box *box = &face->paste.box;
+    double from = axis ? box->y0 : box->x0, to = axis ? box->y1 : box->x1;
+    double at = from + (idx + 0.5) * ((to - from) * (1.0 / SIZE)) - 0.5;
+    int count = axis ? face->picture.height_px : face->picture.width_px;
+
+    // A chroma sample lies on the left luma column of its two, between its two rows.
+    if (chroma)
+        return ls_spot_at((axis ? at - 0.5 : at) * 0.5, (count + 1) / 2);
+    return ls_spot_at(at, count);
+}
+
 // Grid: (rows / ROWS, items), a thread a column. Bytes an item: up to 12 samples a pixel read (110
-// KB, less where pixels share samples), 28 KB and 147 KB (half) or 295 KB (float) written.
+// KB, less where pixels share samples), 28 KB and 147 KB (half) or 295 KB (float) written. Places
+// are worked out once a block: consumers' devices do one operation in double for 64 in float.
 template <typename T>
 LS_KERNEL prepare_rows(uint8_t *source, T *input, const struct ls_cuda_face *faces)
 {
+    __shared__ struct ls_spot across[SIZE][2], down[ROWS][2];
     const struct ls_cuda_face *face = &faces[blockIdx.y];
-    const struct ls_cuda_picture *p = &face->picture;
-    const struct ls_box box = face->paste.box;
-    double step_x = ((double)box.x1 - box.x0) * (1.0 / SIZE);
-    double step_y = ((double)box.y1 - box.y0) * (1.0 / SIZE);
-    int column = (int)threadIdx.x;
-    double at = box.x0 + (column + 0.5) * step_x;
-    struct ls_spot x[2], y[2];
+    int column = (int)threadIdx.x, lane = (int)threadIdx.y, top = (int)blockIdx.x * ROWS;
 
-    // A chroma sample lies on the left luma column of its two, between its two rows.
-    x[0] = ls_spot_at(at - 0.5, p->width_px);
-    x[1] = ls_spot_at((at - 0.5) * 0.5, (p->width_px + 1) / 2);
-    for (int i = 0; i < ROWS; i++) {
-        int row = (int)blockIdx.x * ROWS + i;
-        int64_t to = ((int64_t)blockIdx.y * SIZE + row) * SIZE + column;
+    if (lane < 2)
+        across[column][lane] = place(face, lane, 0, column);
+    else if (column < ROWS)
+        down[column][lane - 2] = place(face, lane - 2, 1, top + column);
+    __syncthreads();
+    for (int i = lane; i < ROWS; i += LANES) {
+        int64_t to = ((int64_t)blockIdx.y * SIZE + top + i) * SIZE + column;
         struct pixel<T> all;
         float bgr[3];
 
-        at = box.y0 + (row + 0.5) * step_y;
-        y[0] = ls_spot_at(at - 0.5, p->height_px);
-        y[1] = ls_spot_at((at - 1) * 0.5, (p->height_px + 1) / 2);
-        look(bgr, p, x, y);
+        look(bgr, &face->picture, across[column], down[i]);
         for (int c = 0; c < 3; c++) {
             uint8_t byte = ls_colour_byte(bgr[c]);
             float v = (float)byte / 255.0f;
 
             source[3 * to + c] = byte;
-            ls_put(&all.channel[c], row < SIZE / 2 ? v : 0.0f);
+            ls_put(&all.channel[c], top + i < SIZE / 2 ? v : 0.0f);
             ls_put(&all.channel[3 + c], v);
         }
         for (int c = 6; c < CHANNELS; c++)
@@ -97,11 +106,11 @@ LS_KERNEL prepare_rows(uint8_t *source, T *input, const struct ls_cuda_face *fac
 extern "C" int ls_cuda_prepare(uint8_t *source, void *input, enum ls_cuda_type type,
                                const struct ls_cuda_face *face, int count, cudaStream_t stream)
 {
-    dim3 grid(SIZE / ROWS, (unsigned)count);
+    dim3 grid(SIZE / ROWS, (unsigned)count), block(SIZE, LANES);
 
     if (type == LS_CUDA_FP16)
-        LS_LAUNCH_FLAT(prepare_rows<ls_half>, grid, SIZE, stream, source, (ls_half *)input, face);
+        LS_LAUNCH(prepare_rows<ls_half>, grid, block, 0, stream, source, (ls_half *)input, face);
     else
-        LS_LAUNCH_FLAT(prepare_rows<float>, grid, SIZE, stream, source, (float *)input, face);
+        LS_LAUNCH(prepare_rows<float>, grid, block, 0, stream, source, (float *)input, face);
     return (int)cudaGetLastError();
 }

@@ -31,16 +31,16 @@ struct ls_spot {
     float part;
 };
 
-// at: 0 is the first sample's centre. In double, since a frame's width takes 13 of a float's 24
-// bits.
-LS_DEVICE struct ls_spot ls_spot_at(double at, int count)
+// at: 0 is the first sample's centre. T: double for a frame, whose width takes 13 of a float's 24
+// bits, float for a face.
+template <typename T> LS_DEVICE struct ls_spot ls_spot_at(T at, int count)
 {
-    double inside = fmin(fmax(at, 0.0), (double)(count - 1));
+    T last = (T)(count - 1), inside = at > 0 ? at < last ? at : last : 0;
     struct ls_spot spot;
 
     spot.first = (int)inside;
     spot.second = spot.first + 1 < count ? spot.first + 1 : spot.first;
-    spot.part = (float)(inside - spot.first);
+    spot.part = (float)(inside - (T)spot.first);
     return spot;
 }
 
