@@ -58,6 +58,10 @@ struct ls_cuda_conv;
 LS_MUST int ls_cuda_conv_get(struct ls_cuda_conv **out, struct ls_cuda_convs *convs,
                              const struct ls_cuda_conv_shape *shape, cudaStream_t stream,
                              struct ls_err *err);
+// Plans many shapes at once: the host's part of it on all processors. ls_cuda_conv_get of them is a
+// look-up then; without it a first start takes many times as long.
+LS_MUST int ls_cuda_convs_plan(struct ls_cuda_convs *convs, const struct ls_cuda_conv_shape *shape,
+                               int count, cudaStream_t stream, struct ls_err *err);
 // weight [c_out][kh][kw][c_in], transposed [c_in][kh][kw][c_out], of the stored type; bias float
 // [c_out]. May be captured into a CUDA graph.
 LS_MUST int ls_cuda_conv_run(const struct ls_cuda_conv *conv, void *out, const void *in,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The set of convolutions of a build without cuDNN (LS_CUDA_NO_CUDNN: the host's shim, and a
 // machine that has the toolkit alone): every shape by the plain kernel, with nothing to choose and
-// nothing worth a cache. graph.c has the same interface for builds with cuDNN. Device thread.
+// nothing worth a cache. graph_set.c has the same interface for builds with cuDNN. Device thread.
 #include "conv.h"
 
 #ifdef LS_CUDA_NO_CUDNN
@@ -74,6 +74,17 @@ static bool is_same(const struct ls_cuda_conv_shape *a, const struct ls_cuda_con
            !memcmp(a->kernel, b->kernel, sizeof a->kernel) &&
            !memcmp(a->stride, b->stride, sizeof a->stride) &&
            !memcmp(a->pad, b->pad, sizeof a->pad) && a->act == b->act;
+}
+
+int ls_cuda_convs_plan(struct ls_cuda_convs *convs, const struct ls_cuda_conv_shape *shape,
+                       int count, cudaStream_t stream, struct ls_err *err)
+{
+    (void)convs;
+    (void)shape;
+    (void)count;
+    (void)stream;
+    (void)err; // there is nothing to be planned
+    return 0;
 }
 
 int ls_cuda_conv_get(struct ls_cuda_conv **out, struct ls_cuda_convs *convs,
