@@ -89,8 +89,9 @@ LS_KERNEL reduce(float *input, struct ls_cuda_letterbox l)
             input[c * area + i] = l.box.empty;
         return;
     }
-    for (int c = 0; c < 3; c++)
-        bgr[c] = got[c] = mean(l.channel[c], x, y, l.box);
+    bgr[0] = got[0] = mean(l.channel[0], x, y, l.box); // no loop, so that all stays in registers
+    bgr[1] = got[1] = mean(l.channel[1], x, y, l.box);
+    bgr[2] = got[2] = mean(l.channel[2], x, y, l.box);
     if (l.yuv)
         ls_colour_bgr(bgr, &l.colour, got);
     for (int c = 0; c < 3; c++) {
