@@ -218,13 +218,13 @@ static void check_whole(struct rig *rig, const int *all, const int *slot, float 
 }
 
 // Every cut has the whole's bytes wherever it is made, launched in any way.
-static void check_cuts(struct rig *rig, const int *all, const int *slot)
+static void check_cuts(struct rig *rig, const int *all, const int *slot, int run_count)
 {
     static float out[ITEMS][AREA][3];
     struct ls_err err;
 
     for (int cut = 0; cut < LS_CUDA_CUTS; cut++)
-        for (int run = 0; run < RUNS; run++) {
+        for (int run = 0; run < run_count; run++) {
             memset(out, 0xff, sizeof out);
             if (!is_ok(decode(rig, out, all, slot, ITEMS, &ls_cuda_cut_box[cut], &err), &err, rig))
                 return;
@@ -241,8 +241,10 @@ static void check_company(struct rig *rig)
     static const struct {
         int count, item[BATCH], record[BATCH];
     } rows[] = {
-        {1, {1}, {8}}, {2, {2, 0}, {3, 8}}, {3, {2, 1, 1}, {4, 0, 7}}, {1, {0}, {2}},
-        {1, {2}, {1}}, {2, {1, 2}, {1, 8}}, {3, {0, 0, 2}, {2, 3, 4}},
+        {1, {1}, {8}},
+        {2, {2, 0}, {3, 8}},
+        {3, {2, 1, 1}, {4, 0, 7}},
+        {1, {2}, {1}},
     };
     static float out[BATCH][AREA][3];
     struct ls_err err;
@@ -282,8 +284,8 @@ static void check_rig(struct rig *rig, float within, bool thorough)
     reference(rig->net);
     if (is_ok(rig_open(rig, &err), &err, rig)) {
         check_whole(rig, all, slot, within);
+        check_cuts(rig, all, slot, thorough ? RUNS : 1);
         if (thorough) {
-            check_cuts(rig, all, slot);
             check_company(rig);
             check_records(rig);
         }
@@ -337,35 +339,34 @@ static void check_demo(void)
     ls_model_close(&model);
 }
 
-// One try with the `fail`-th CUDA call failing: it works with the same bytes, as when a capture
-// fails, or says why not, and leaves nothing behind. True if there was such a call.
-static bool try_failing(const struct ls_net *net, long fail)
+// One try on one face with the `fail`-th CUDA call failing: it works with the same bytes, as when a
+// capture fails, or says why not, and leaves nothing behind. True if there was such a call.
+static bool try_failing(struct ls_net *net, long fail)
 {
-    static const int all[ITEMS] = {0, 1, 2}, slot[ITEMS] = {4, 0, 8};
-    static float out[ITEMS][AREA][3];
-    struct rig rig = {.name = "failing", .net = (struct ls_net *)net, .type = LS_CUDA_FP32};
+    static const int first[1] = {0};
+    static float out[1][AREA][3];
+    const struct ls_int_box *box = &ls_cuda_cut_box[LS_CUDA_CUT_MOUTH];
+    struct rig rig = {.name = "failing", .net = net, .type = LS_CUDA_FP32};
     struct ls_err err = {0};
-    long made_count;
+    long count;
     int r;
 
     (void)ls_shim_fail(fail);
     r = rig_open(&rig, &err);
     if (r == 0)
-        r = encode(&rig, all, slot, ITEMS, &err);
+        r = encode(&rig, first, first, 1, &err);
     for (int run = 0; run < 2 && r == 0; run++)
-        r = decode(&rig, out, all, slot, ITEMS, &ls_cuda_cut_box[LS_CUDA_CUT_MOUTH], &err);
-    made_count = ls_shim_fail(0);
+        r = decode(&rig, out, first, first, 1, box, &err);
+    count = ls_shim_fail(0);
     if (r == 0)
-        for (int i = 0; i < ITEMS; i++)
-            CHECK(count_different(out[i], made[i], &ls_cuda_cut_box[LS_CUDA_CUT_MOUTH]) == 0,
-                  "failing");
+        CHECK(count_different(out[0], made[0], box) == 0, "failing");
     else
         CHECK((r == LS_EDEVICE || r == LS_ENOMEM) && err.code == r && *err.text, "failing");
     rig_close(&rig);
-    return made_count >= fail;
+    return count >= fail;
 }
 
-static void check_failing(const struct ls_net *net)
+static void check_failing(struct ls_net *net)
 {
     long fail = 1;
 
@@ -383,7 +384,7 @@ int main(void)
     draw(1);
     if (narrow && demo) {
         check_rig(&(struct rig){.name = "narrow, fp16", .net = narrow, .type = LS_CUDA_FP16}, 0.02f,
-                  true);
+                  false);
         check_rig(&(struct rig){.name = "narrow, fp32", .net = narrow, .type = LS_CUDA_FP32}, 1e-4f,
                   true);
         check_failing(narrow); // against the bytes of the row above
