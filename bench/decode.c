@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     if (uv_loop_init(&loop) || uv_exepath(self, &size))
         return 1;
     snprintf(path, sizeof path, "%.4000s/lipstream-decode", dirname(self));
-    if (ls_decode_pool_open(&pool, &loop, path, &opt, &err) < 0) {
+    if (ls_decode_pool_open(&pool, &loop, path, &opt, NULL, &err) < 0) {
         printf("# failed: %s\n", err.text);
         return 1;
     }
