@@ -108,7 +108,7 @@ bool is_pinned(const void *memory, size_t size)
 
 bool touches_device(const void *memory)
 {
-    return inside(device, memory, 0);
+    return inside(device, memory, 1);
 }
 
 void expose(bool yes)
