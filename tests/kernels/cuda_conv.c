@@ -259,8 +259,78 @@ static void check(const struct row *row, enum ls_cuda_type type)
     arrays_done(&a);
 }
 
+// The set of convolutions of a build without cuDNN: equal shapes share one, others do not.
+static void check_set(void)
+{
+    const struct row *row = &rows[1];
+    struct ls_cuda_device device = {.idx = 0};
+    struct ls_cuda_convs_params params = {.type = LS_CUDA_FP32, .batch_max = row->batch};
+    struct ls_cuda_conv_shape s = {.type = LS_CUDA_FP32,
+                                   .batch = row->batch,
+                                   .in = tensor(row->in, &row->in_gaps),
+                                   .out = tensor(row->out, &row->out_gaps),
+                                   .kernel = {3, 3},
+                                   .stride = {1, 1},
+                                   .pad = {1, 1},
+                                   .act = LS_ACT_RELU};
+    struct ls_cuda_convs *convs = NULL;
+    struct ls_cuda_conv *conv[3] = {NULL};
+    struct ls_err err = {0};
+    int r = ls_cuda_convs_new(&convs, &device, &params, &err);
+
+    for (int i = 0; i < 3 && r == 0; i++) {
+        s.in.row += i == 2 ? 8 : 0;
+        r = ls_cuda_conv_get(&conv[i], convs, &s, NULL, &err);
+    }
+    if (!CHECK(r == 0, "set"))
+        printf("%s\n", err.text);
+    CHECK(conv[0] && conv[0] == conv[1] && conv[0] != conv[2], "set");
+    CHECK(convs && !strcmp(ls_cuda_convs_text(convs), "plain"), "set");
+    CHECK(convs && !strcmp(ls_cuda_convs_note(convs), ""), "set");
+    ls_cuda_convs_free(&convs);
+    CHECK(!convs, "set");
+}
+
+// One of the set computes what the kernel does.
+static void check_set_run(void)
+{
+    struct ls_cuda_tensor t = {.h = 1, .w = 1, .c = 8, .item = 8, .row = 8, .pixel = 8};
+    struct ls_cuda_conv_shape s = {
+        .type = LS_CUDA_FP32, .batch = 1, .in = t, .out = t, .kernel = {1, 1}, .stride = {1, 1}};
+    float in[8], weight[64] = {0}, bias[8] = {0}, got[8];
+    struct device_array d_in, d_weight, d_bias, d_out;
+    struct ls_cuda_convs_params params = {.type = LS_CUDA_FP32, .batch_max = 1};
+    struct ls_cuda_convs *convs = NULL;
+    struct ls_cuda_conv *conv;
+    struct ls_err err = {0};
+    int r = ls_cuda_convs_new(&convs, &(struct ls_cuda_device){.idx = 0}, &params, &err);
+
+    for (int c = 0; c < 8; c++) {
+        in[c] = (float)(c + 1);
+        weight[c * 8 + 7 - c] = 2; // twice the channels, backwards
+    }
+    d_in = device_array(in, sizeof in);
+    d_weight = device_array(weight, sizeof weight);
+    d_bias = device_array(bias, sizeof bias);
+    d_out = device_array(in, sizeof in);
+    if (r == 0)
+        r = ls_cuda_conv_get(&conv, convs, &s, NULL, &err);
+    if (r == 0)
+        r = ls_cuda_conv_run(conv, d_out.data, d_in.data, d_weight.data, d_bias.data, NULL, &err);
+    CHECK(r == 0 && device_read(got, &d_out), "one of the set");
+    for (int c = 0; c < 8; c++)
+        CHECK(got[c] == 2 * in[7 - c], "one of the set");
+    ls_cuda_convs_free(&convs);
+    device_array_done(&d_in);
+    device_array_done(&d_weight);
+    device_array_done(&d_bias);
+    device_array_done(&d_out);
+}
+
 int main(void)
 {
+    check_set();
+    check_set_run();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         check(&rows[i], LS_CUDA_FP16);
         check(&rows[i], LS_CUDA_FP32);

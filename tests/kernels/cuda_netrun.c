@@ -212,6 +212,33 @@ static void check_net(const struct net_case *c, const struct ls_net *net)
     device_must(cudaStreamDestroy(stream), "stream");
 }
 
+// Every call of CUDA's fails once: an error each time, nothing left behind, and a run that failed
+// can be tried again.
+static void check_failures_of(const struct net_case *c, const struct ls_net *net)
+{
+    struct ls_cuda_netrun *run = NULL;
+    struct ls_err err = {0};
+    cudaStream_t stream;
+    int r = -1;
+
+    device_must(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
+    for (int call = 1; r < 0 && CHECK(call < 100, c->name); call++) {
+        ls_shim_fail(call);
+        r = ls_cuda_netrun_new(&run, net, &err);
+        CHECK((r < 0) == !run && (r == 0 || err.text[0]), c->name);
+    }
+    r = -1;
+    for (int call = 1; run && r < 0 && CHECK(call < 100, c->name); call++) {
+        ls_shim_fail(call);
+        r = ls_cuda_netrun_run(run, stream, &err);
+    }
+    ls_shim_fail(0);
+    CHECK(cudaGetLastError() == cudaSuccess, c->name);
+    device_must(cudaStreamSynchronize(stream), "run");
+    device_must(cudaStreamDestroy(stream), "stream");
+    ls_cuda_netrun_free(&run);
+}
+
 static void check_case(const struct net_case *c)
 {
     struct ls_weights *w = NULL;
@@ -224,10 +251,12 @@ static void check_case(const struct net_case *c)
         r = ls_net_seed(w, c->spec, &c->params, width_of, &widths, 17, &err);
     if (r == 0)
         r = ls_net_plan(&net, c->spec, w, &c->params, &err);
-    if (CHECK(r == 0, c->name))
+    if (CHECK(r == 0, c->name)) {
         check_net(c, net);
-    else
+        check_failures_of(c, net);
+    } else {
         printf("%s\n", err.text);
+    }
     ls_net_free(&net);
     ls_weights_close(&w);
 }
