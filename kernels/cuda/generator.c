@@ -206,14 +206,16 @@ size_t ls_cuda_generator_record_size(const struct ls_net *net, enum ls_cuda_type
 }
 
 // The program, made on first use.
-static int program_get(struct ls_cuda_program **out, struct ls_cuda_generator *g, bool face,
-                       int bucket, enum ls_cuda_cut cut, cudaStream_t stream, struct ls_err *err)
+static int program_get(struct ls_cuda_program **out, struct ls_cuda_generator *g,
+                       const struct ls_cuda_program_params *params, cudaStream_t stream,
+                       struct ls_err *err)
 {
-    struct ls_cuda_program **program = face ? &g->encode[bucket] : &g->decode[bucket][cut];
-    struct ls_cuda_program_params params = {.face = face, .cut = cut, .batch = 1 << bucket};
+    int bucket = bucket_of(params->batch);
+    struct ls_cuda_program **program =
+        params->face ? &g->encode[bucket] : &g->decode[bucket][params->cut];
 
     if (!*program) {
-        int r = ls_cuda_program_new(program, &g->site, &params, stream, err);
+        int r = ls_cuda_program_new(program, &g->site, params, stream, err);
 
         if (r < 0)
             return r;
@@ -222,18 +224,50 @@ static int program_get(struct ls_cuda_program **out, struct ls_cuda_generator *g
     return LS_OK;
 }
 
+// The idx-th of all programs; false: there are no more.
+static bool params_of(struct ls_cuda_program_params *out, const struct ls_cuda_generator *g,
+                      int idx)
+{
+    int bucket = idx / (1 + LS_CUDA_CUTS), part = idx % (1 + LS_CUDA_CUTS);
+
+    if (bucket > bucket_of(g->batch_max))
+        return false;
+    *out = (struct ls_cuda_program_params){.face = part == 0,
+                                           .cut = part == 0 ? LS_CUDA_CUT_WHOLE
+                                                            : (enum ls_cuda_cut)(part - 1),
+                                           .batch = 1 << bucket};
+    return true;
+}
+
+// Plans the convolutions of all programs at once.
+static int plan_all(struct ls_cuda_generator *g, cudaStream_t stream, struct ls_err *err)
+{
+    enum { PROGRAMS = BUCKETS * (1 + LS_CUDA_CUTS) };
+    struct ls_cuda_conv_shape *shape =
+        calloc((size_t)PROGRAMS * (size_t)g->layout->net->node_count, sizeof *shape);
+    struct ls_cuda_program_params params;
+    int count = 0, r;
+
+    if (!shape)
+        return ls_fail(err, LS_ENOMEM, "no memory to plan the generator");
+    for (int i = 0; params_of(&params, g, i); i++)
+        count += ls_cuda_program_shapes(shape + count, &g->site, &params);
+    r = ls_cuda_convs_plan(g->site.convs, shape, count, stream, err);
+    free(shape);
+    return r;
+}
+
 int ls_cuda_generator_warm(struct ls_cuda_generator *g, cudaStream_t stream, struct ls_err *err)
 {
+    struct ls_cuda_program_params params;
     struct ls_cuda_program *program = NULL;
-    int r = LS_OK;
+    int r = plan_all(g, stream, err);
 
-    for (int b = 0; b <= bucket_of(g->batch_max) && !r; b++)
-        for (int i = 0; i <= LS_CUDA_CUTS && !r; i++) {
-            r = i == 0 ? program_get(&program, g, true, b, LS_CUDA_CUT_WHOLE, stream, err)
-                       : program_get(&program, g, false, b, (enum ls_cuda_cut)(i - 1), stream, err);
-            if (r == 0)
-                r = ls_cuda_program_warm(program, stream, err);
-        }
+    for (int i = 0; r == 0 && params_of(&params, g, i); i++) {
+        r = program_get(&program, g, &params, stream, err);
+        if (r == 0)
+            r = ls_cuda_program_warm(program, stream, err);
+    }
     if (r == 0)
         r = ls_cuda_check(err, (int)cudaStreamSynchronize(stream), "planning the generator");
     return r;
@@ -275,11 +309,12 @@ int *ls_cuda_generator_decode_slot(struct ls_cuda_generator *g)
 int ls_cuda_generator_encode(struct ls_cuda_generator *g, int count, cudaStream_t stream,
                              struct ls_err *err)
 {
+    struct ls_cuda_program_params params = {.face = true, .batch = 1 << bucket_of(count)};
     struct ls_cuda_program *program = NULL;
     int r;
 
     assert(count >= 1 && count <= g->batch_max);
-    r = program_get(&program, g, true, bucket_of(count), LS_CUDA_CUT_WHOLE, stream, err);
+    r = program_get(&program, g, &params, stream, err);
     if (r == 0)
         r = ls_cuda_program_run(program, stream, err);
     if (r == 0)
@@ -291,11 +326,13 @@ int ls_cuda_generator_decode(struct ls_cuda_generator *g, float **made, int coun
                              const struct ls_int_box *reads, cudaStream_t stream,
                              struct ls_err *err)
 {
+    struct ls_cuda_program_params params = {.cut = ls_cuda_cut_of(reads),
+                                            .batch = 1 << bucket_of(count)};
     struct ls_cuda_program *program = NULL;
     int r;
 
     assert(count >= 1 && count <= g->batch_max);
-    r = program_get(&program, g, false, bucket_of(count), ls_cuda_cut_of(reads), stream, err);
+    r = program_get(&program, g, &params, stream, err);
     if (r == 0)
         r = ls_cuda_program_run(program, stream, err);
     if (r == 0)

@@ -42,32 +42,27 @@ static struct view view_of(const struct ls_cuda_site *site, enum ls_cuda_cut cut
     return v;
 }
 
-static int plan_row(struct ls_cuda_program *p, int row, cudaStream_t stream, struct ls_err *err)
+static struct ls_cuda_conv_shape shape_of(const struct ls_cuda_site *site,
+                                          const struct ls_cuda_program_params *params, int row)
 {
-    const struct ls_cuda_site *site = p->site;
-    const struct ls_cuda_region *region = &site->region[p->params.cut];
+    const struct ls_cuda_region *region = &site->region[params->cut];
     const struct ls_net_layer *l = site->layout->net->node[row].layer;
     struct ls_cuda_conv_shape s = {.type = site->layout->type,
-                                   .batch = p->params.batch,
+                                   .batch = params->batch,
                                    .transposed = l->op == LS_NET_TCONV,
                                    .act = l->act};
-    struct ls_cuda_conv *conv = NULL;
-    int r;
 
-    s.in = view_of(site, p->params.cut, l->from[0], &region->taken[row]).tensor;
-    s.out = view_of(site, p->params.cut, row, &region->stored[row]).tensor;
+    s.in = view_of(site, params->cut, l->from[0], &region->taken[row]).tensor;
+    s.out = view_of(site, params->cut, row, &region->stored[row]).tensor;
     for (int d = 0; d < 2; d++) {
         s.kernel[d] = l->kernel[d];
         s.stride[d] = l->stride[d];
         s.pad[d] = l->pad[d];
     }
-    r = ls_cuda_conv_get(&conv, site->convs, &s, stream, err);
-    if (r < 0)
-        return ls_fail_prefix(err, "%s", l->name);
-    p->conv[row] = conv;
-    return LS_OK;
+    return s;
 }
 
+// The last row is a convolution with a kernel of its own.
 static bool is_conv(const struct ls_cuda_layout *layout, int row)
 {
     const struct ls_net_layer *l = layout->net->node[row].layer;
@@ -75,24 +70,59 @@ static bool is_conv(const struct ls_cuda_layout *layout, int row)
     return row != layout->head_row && (l->op == LS_NET_CONV || l->op == LS_NET_TCONV);
 }
 
+int ls_cuda_program_shapes(struct ls_cuda_conv_shape *out, const struct ls_cuda_site *site,
+                           const struct ls_cuda_program_params *params)
+{
+    const struct ls_cuda_layout *layout = site->layout;
+    int count = 0;
+
+    for (int i = 0; i < layout->net->node_count; i++)
+        if (layout->place[i].face == params->face && is_conv(layout, i))
+            out[count++] = shape_of(site, params, i);
+    return count;
+}
+
+// Plans all rows at once, then fetches each one's plan.
+static int plan_rows(struct ls_cuda_program *p, cudaStream_t stream, struct ls_err *err)
+{
+    const struct ls_cuda_layout *layout = p->site->layout;
+    struct ls_cuda_conv_shape *shape = calloc((size_t)layout->net->node_count, sizeof *shape);
+    int count = 0, r;
+
+    if (!shape)
+        return ls_fail(err, LS_ENOMEM, "no memory for a list of launches");
+    count = ls_cuda_program_shapes(shape, p->site, &p->params);
+    r = ls_cuda_convs_plan(p->site->convs, shape, count, stream, err);
+    for (int i = 0, k = 0; i < layout->net->node_count && !r; i++) {
+        struct ls_cuda_conv *conv = NULL;
+
+        if (layout->place[i].face != p->params.face || !is_conv(layout, i))
+            continue;
+        r = ls_cuda_conv_get(&conv, p->site->convs, &shape[k++], stream, err);
+        p->conv[i] = conv;
+        if (r < 0)
+            (void)ls_fail_prefix(err, "%s", layout->net->node[i].layer->name);
+    }
+    free(shape);
+    return r;
+}
+
 int ls_cuda_program_new(struct ls_cuda_program **out, const struct ls_cuda_site *site,
                         const struct ls_cuda_program_params *params, cudaStream_t stream,
                         struct ls_err *err)
 {
-    const struct ls_cuda_layout *layout = site->layout;
     struct ls_cuda_program *p = calloc(1, sizeof *p);
-    int r = LS_OK;
+    int r;
 
     if (!p)
         return ls_fail(err, LS_ENOMEM, "no memory for a list of launches");
     p->site = site;
     p->params = *params;
-    p->conv = calloc((size_t)layout->net->node_count, sizeof *p->conv);
-    if (!p->conv)
+    p->conv = calloc((size_t)site->layout->net->node_count, sizeof *p->conv);
+    if (p->conv)
+        r = plan_rows(p, stream, err);
+    else
         r = ls_fail(err, LS_ENOMEM, "no memory for a list of launches");
-    for (int i = 0; i < layout->net->node_count && !r; i++)
-        if (layout->place[i].face == params->face && is_conv(layout, i))
-            r = plan_row(p, i, stream, err);
     if (r < 0) {
         ls_cuda_program_free(&p);
         return r;

@@ -32,6 +32,7 @@ struct rig {
     const char *name;
     struct ls_net *net;
     enum ls_cuda_type type;
+    int batch_max; // 0: BATCH
     struct ls_cuda_device device;
     struct ls_cuda_convs *convs;
     struct ls_cuda_generator *generator;
@@ -95,9 +96,10 @@ static void reference(const struct ls_net *net)
 
 static int rig_open(struct rig *rig, struct ls_err *err)
 {
-    struct ls_cuda_convs_params convs = {.type = rig->type, .batch_max = BATCH};
+    int batch_max = rig->batch_max ? rig->batch_max : BATCH;
+    struct ls_cuda_convs_params convs = {.type = rig->type, .batch_max = batch_max};
     struct ls_cuda_generator_params params = {
-        .net = rig->net, .type = rig->type, .batch_max = BATCH, .record_count = RECORDS};
+        .net = rig->net, .type = rig->type, .batch_max = batch_max, .record_count = RECORDS};
     int r = ls_cuda_device_open(&rig->device, 0, err);
 
     if (r == 0)
@@ -276,6 +278,22 @@ static void check_records(struct rig *rig)
         CHECK(count_different(out[i], made[i], &whole) == 0, rig->name);
 }
 
+// Planned and captured beforehand: the very first batch is a replay.
+static void check_warm(struct rig *rig)
+{
+    static const int item[1] = {1}, slot[1] = {2};
+    static float out[1][AREA][3];
+    struct ls_err err = {0};
+
+    rig->batch_max = 1;
+    if (is_ok(rig_open(rig, &err), &err, rig) &&
+        is_ok(ls_cuda_generator_warm(rig->generator, rig->stream, &err), &err, rig) &&
+        is_ok(encode(rig, item, slot, 1, &err), &err, rig) &&
+        is_ok(decode(rig, out, item, slot, 1, &whole, &err), &err, rig))
+        CHECK(count_different(out[0], made[1], &whole) == 0, rig->name);
+    rig_close(rig);
+}
+
 static void check_rig(struct rig *rig, float within, bool thorough)
 {
     static const int all[ITEMS] = {0, 1, 2}, slot[ITEMS] = {4, 0, 8};
@@ -387,6 +405,7 @@ int main(void)
                   false);
         check_rig(&(struct rig){.name = "narrow, fp32", .net = narrow, .type = LS_CUDA_FP32}, 1e-4f,
                   true);
+        check_warm(&(struct rig){.name = "warm", .net = narrow, .type = LS_CUDA_FP32});
         check_failing(narrow); // against the bytes of the row above
         check_rig(&(struct rig){.name = "demo's widths, fp32", .net = demo, .type = LS_CUDA_FP32},
                   1e-4f, false);
