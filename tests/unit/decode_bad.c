@@ -332,7 +332,8 @@ static void test_impostor(void)
     uv_loop_t loop;
 
     uv_loop_init(&loop);
-    CHECK(ls_decode_pool_open(&pool, &loop, "/nonexistent/decoder", &opt, NULL, &err) == LS_EIO && !pool,
+    CHECK(ls_decode_pool_open(&pool, &loop, "/nonexistent/decoder", &opt, NULL, &err) == LS_EIO &&
+              !pool,
           "no program");
     CHECK(strstr(err.text, "/nonexistent/decoder"), "no program");
     uv_loop_close(&loop);
