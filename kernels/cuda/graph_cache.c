@@ -3,7 +3,8 @@
 //     8 bytes "LSPLANS1", then records, each
 //     u32 name's size, u32 data's size, u64 checksum of the data, u64 checksum of all before and
 //     of the name, name, data
-// The first record's name is empty and its data is the key. Lengths are believed only after the
+// The first record's name is empty and its data is the key; the last one has neither name nor data,
+// so that a file that was cut off is known. Lengths are believed only after the
 // checksum that covers them and only if the file has so many bytes. What surprises: the file stays
 // open, and a plan is read from it when it is first asked for, as a whole one has 50 MB.
 #include "graph_cache.h"
@@ -185,8 +186,8 @@ static const char *read_index(struct ls_cuda_cache *cache)
     wrong = read_key(cache, st.st_size);
     if (wrong)
         return wrong;
-    while ((r = read_head(&h, name, cache->file, st.st_size)) == 0) {
-        struct entry *e = h.name_size > 0 && !find(cache, name) ? add(cache, name) : NULL;
+    while ((r = read_head(&h, name, cache->file, st.st_size)) == 0 && h.name_size > 0) {
+        struct entry *e = !find(cache, name) ? add(cache, name) : NULL;
 
         if (!e)
             return "is damaged and was left out";
@@ -196,7 +197,8 @@ static const char *read_index(struct ls_cuda_cache *cache)
         if (fseeko(cache->file, (off_t)h.data_size, SEEK_CUR) != 0)
             return "cannot be read and was left out";
     }
-    return r < 0 ? "is damaged and was left out" : NULL;
+    return r != 0 || h.data_size != 0 || fgetc(cache->file) != EOF ? "is damaged and was left out"
+                                                                   : NULL;
 }
 
 static void leave_file(struct ls_cuda_cache *cache)
@@ -335,6 +337,7 @@ static bool write_all(struct ls_cuda_cache *cache, FILE *file)
             write_record(file, cache->entry[i].name, data, cache->entry[i].size);
         free(data);
     }
+    write_record(file, "", "", 0);
     // On the disk before it takes the name: a loss of power must not leave an empty file.
     return fflush(file) == 0 && !ferror(file) && fsync(fileno(file)) == 0;
 }
