@@ -236,6 +236,8 @@ static int check(const struct ls_engine *engine, struct ls_err *err)
     ls_engine_describe(engine, device, sizeof device);
     printf("ok: %s; generator %s, detector %s\n", device, engine->model->generator_name,
            engine->model->detector == LS_DETECTOR_NONE ? "none" : engine->model->detector_name);
+    if (*ls_backend_note(engine->backend))
+        printf("no device: %s\n", ls_backend_note(engine->backend));
     return 0;
 }
 
