@@ -85,33 +85,6 @@ static int make_budget(struct budget *out, const struct ls_backend_params *param
     return LS_OK;
 }
 
-// Plans depend on shapes alone, so another checkpoint of the same shape may use them.
-static uint64_t hash_shapes(const struct ls_net *net)
-{
-    uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
-
-    for (int i = 0; i < net->node_count; i++) {
-        const struct ls_net_node *n = &net->node[i];
-        const int shape[] = {(int)n->layer->op,
-                             n->c_in,
-                             n->h_in,
-                             n->w_in,
-                             n->c_out,
-                             n->h_out,
-                             n->w_out,
-                             n->layer->from[0],
-                             n->layer->from[1],
-                             n->layer->kernel[0],
-                             n->layer->kernel[1],
-                             n->layer->stride[0],
-                             n->layer->stride[1]};
-
-        for (size_t k = 0; k < sizeof shape / sizeof shape[0]; k++)
-            hash = (hash ^ (uint64_t)(unsigned)shape[k]) * 0x100000001b3u;
-    }
-    return hash;
-}
-
 static void describe_arithmetic(struct cuda *c, enum ls_cuda_type type)
 {
     static const char *const name[] = {[LS_CUDA_FP16] = "fp16 tensor cores",
@@ -137,7 +110,7 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
     const struct ls_cuda_convs_params convs = {.type = type,
                                                .batch_max = params->batch_max,
                                                .cache = params->cache,
-                                               .model_hash = hash_shapes(net)};
+                                               .model_hash = ls_cuda_layout_hash(net)};
     struct ls_cuda_generator_params generator = {
         .net = net, .type = type, .batch_max = params->batch_max, .record_count = record_count};
     struct ls_cuda_faces_params faces = {.type = type,

@@ -275,3 +275,29 @@ void ls_cuda_layout_free(struct ls_cuda_layout **layout)
     free(l);
     *layout = NULL;
 }
+
+uint64_t ls_cuda_layout_hash(const struct ls_net *net)
+{
+    uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
+
+    for (int i = 0; i < net->node_count; i++) {
+        const struct ls_net_node *n = &net->node[i];
+        const int shape[] = {(int)n->layer->op,
+                             n->c_in,
+                             n->h_in,
+                             n->w_in,
+                             n->c_out,
+                             n->h_out,
+                             n->w_out,
+                             n->layer->from[0],
+                             n->layer->from[1],
+                             n->layer->kernel[0],
+                             n->layer->kernel[1],
+                             n->layer->stride[0],
+                             n->layer->stride[1]};
+
+        for (size_t k = 0; k < sizeof shape / sizeof shape[0]; k++)
+            hash = (hash ^ (uint64_t)(unsigned)shape[k]) * 0x100000001b3u;
+    }
+    return hash;
+}

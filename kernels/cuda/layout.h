@@ -44,5 +44,7 @@ struct ls_cuda_layout {
 LS_MUST int ls_cuda_layout_new(struct ls_cuda_layout **out, const struct ls_net *net,
                                enum ls_cuda_type type, struct ls_err *err);
 void ls_cuda_layout_free(struct ls_cuda_layout **layout);
+// Of all shapes. Plans depend on them alone, so another checkpoint of the same shape may use them.
+uint64_t ls_cuda_layout_hash(const struct ls_net *net);
 
 #endif
