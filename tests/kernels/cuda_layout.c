@@ -4,6 +4,7 @@
 // refused.
 #include "kernels/cuda/layout.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/splitmix.h"
 #include "kernels/wav2lip.h"
 #include "tests/unit/_check.h"
 
@@ -153,7 +154,19 @@ static void check_overlaps(const struct ls_cuda_layout *layout)
     }
 }
 
-static struct ls_net *seeded(bool fold)
+// Random widths, 1 to 40; residual rows have their source's.
+static int random_width(void *user, int row)
+{
+    const struct ls_net_layer *l = &ls_wav2lip.layer[row];
+    uint64_t state = *(const uint64_t *)user * 1000 + (uint64_t)row;
+
+    if (l->residual)
+        return random_width(user, l->from[0]);
+    return l->output ? 3 : 1 + (int)(ls_splitmix_next(&state) >> 40) % 40;
+}
+
+// seed 0: the original's widths.
+static struct ls_net *seeded(bool fold, uint64_t seed)
 {
     struct ls_net_params params = {
         .input = {{6, LS_FACE_SIZE, LS_FACE_SIZE}, {1, LS_MEL_BANDS, LS_MEL_WINDOW}},
@@ -162,9 +175,14 @@ static struct ls_net *seeded(bool fold)
     struct ls_net *net = NULL;
     struct ls_err err = {0};
 
-    if (!CHECK(ls_weights_new(&w, &err) == 0 && ls_wav2lip_seed(w, 1, 1, &err) == 0 &&
-                   ls_net_plan(&net, &ls_wav2lip, w, &params, &err) == 0,
-               "a seeded network"))
+    int r = ls_weights_new(&w, &err);
+
+    if (r == 0)
+        r = seed ? ls_net_seed(w, &ls_wav2lip, &params, random_width, &seed, seed, &err)
+                 : ls_wav2lip_seed(w, 1, 1, &err);
+    if (r == 0)
+        r = ls_net_plan(&net, &ls_wav2lip, w, &params, &err);
+    if (!CHECK(r == 0, "a seeded network"))
         printf("  %s\n", err.text);
     ls_weights_close(&w);
     return net;
@@ -191,10 +209,25 @@ static void check_sizes(const struct ls_net *net)
     ls_cuda_layout_free(&layout);
 }
 
+// Other widths, other places.
+static void check_widths(void)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct ls_net *net = seeded(true, seed);
+        struct ls_cuda_layout *layout = NULL;
+        struct ls_err err;
+
+        if (net && CHECK(ls_cuda_layout_new(&layout, net, LS_CUDA_FP32, &err) == 0, "widths"))
+            check_overlaps(layout);
+        ls_cuda_layout_free(&layout);
+        ls_net_free(&net);
+    }
+}
+
 static void check_refused(const struct ls_net *plain)
 {
     struct ls_cuda_layout *layout = NULL;
-    struct ls_net *unfolded = seeded(false);
+    struct ls_net *unfolded = seeded(false, 0);
     struct ls_net_node node[2] = {plain->node[0], plain->node[1]};
     struct ls_net inputs = {.spec = plain->spec, .node = node, .node_count = 2};
     struct ls_err err = {0};
@@ -208,12 +241,13 @@ static void check_refused(const struct ls_net *plain)
 
 int main(void)
 {
-    struct ls_net *net = seeded(true);
+    struct ls_net *net = seeded(true, 0);
 
     check_half();
     check_pack();
     if (net) {
         check_sizes(net);
+        check_widths();
         check_refused(net);
     }
     ls_net_free(&net);
