@@ -16,29 +16,37 @@ struct ls_cuda_program {
     char note[128];
 };
 
-// Part `box` of a row's result: its place in memory, and its shape and strides there.
+// Part `box` of a row's result: its shape and strides in memory.
+static struct ls_cuda_tensor tensor_of(const struct ls_cuda_site *site, enum ls_cuda_cut cut,
+                                       int row, const struct ls_int_box *box)
+{
+    const struct ls_cuda_place *p = &site->layout->place[row];
+    const struct ls_int_box *stored = &site->region[cut].stored[row];
+    int64_t pixel = site->layout->place[p->home].c, line = pixel * (stored->x1 - stored->x0);
+
+    return (struct ls_cuda_tensor){.h = box->y1 - box->y0,
+                                   .w = box->x1 - box->x0,
+                                   .c = p->c,
+                                   .item = line * (stored->y1 - stored->y0),
+                                   .row = line,
+                                   .pixel = pixel};
+}
+
 struct view {
-    unsigned char *data;
+    unsigned char *data; // its first number
     struct ls_cuda_tensor tensor;
 };
 
 static struct view view_of(const struct ls_cuda_site *site, enum ls_cuda_cut cut, int row,
                            const struct ls_int_box *box)
 {
-    const struct ls_cuda_place *p = &site->layout->place[row];
     const struct ls_int_box *stored = &site->region[cut].stored[row];
-    int64_t pixel = site->layout->place[p->home].c, line = pixel * (stored->x1 - stored->x0);
-    int64_t first = (box->y0 - stored->y0) * line + (box->x0 - stored->x0) * pixel;
-    struct view v = {.data = row == site->layout->face_row ? site->input
-                                                           : site->arena + p->offset * site->batch,
-                     .tensor = {.h = box->y1 - box->y0,
-                                .w = box->x1 - box->x0,
-                                .c = p->c,
-                                .item = line * (stored->y1 - stored->y0),
-                                .row = line,
-                                .pixel = pixel}};
+    struct view v = {.data = site->input, .tensor = tensor_of(site, cut, row, box)};
 
-    v.data += first * (int64_t)ls_cuda_size(site->layout->type);
+    if (row != site->layout->face_row)
+        v.data = site->arena + site->layout->place[row].offset * site->batch;
+    v.data += ((box->y0 - stored->y0) * v.tensor.row + (box->x0 - stored->x0) * v.tensor.pixel) *
+              (int64_t)ls_cuda_size(site->layout->type);
     return v;
 }
 
@@ -52,8 +60,8 @@ static struct ls_cuda_conv_shape shape_of(const struct ls_cuda_site *site,
                                    .transposed = l->op == LS_NET_TCONV,
                                    .act = l->act};
 
-    s.in = view_of(site, params->cut, l->from[0], &region->taken[row]).tensor;
-    s.out = view_of(site, params->cut, row, &region->stored[row]).tensor;
+    s.in = tensor_of(site, params->cut, l->from[0], &region->taken[row]);
+    s.out = tensor_of(site, params->cut, row, &region->stored[row]);
     for (int d = 0; d < 2; d++) {
         s.kernel[d] = l->kernel[d];
         s.stride[d] = l->stride[d];

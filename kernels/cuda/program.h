@@ -29,7 +29,8 @@ struct ls_cuda_program_params {
     enum ls_cuda_cut cut;
     int batch;
 };
-// The convolutions of a program, for ls_cuda_convs_plan: how many; out [node_count].
+// The convolutions of a program, for ls_cuda_convs_plan: how many; out [node_count]. Of the site
+// only layout, regions and batch are looked at.
 int ls_cuda_program_shapes(struct ls_cuda_conv_shape *out, const struct ls_cuda_site *site,
                            const struct ls_cuda_program_params *params);
 LS_MUST int ls_cuda_program_new(struct ls_cuda_program **out, const struct ls_cuda_site *site,
