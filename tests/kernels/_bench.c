@@ -211,7 +211,7 @@ static void bench_back_end(const char *name, const char *model_name, const struc
     ls_backend_close(&be);
 }
 
-int bench(bool csv)
+int bench(const struct bench_params *asked)
 {
     static const char *const names[] = {"ref", "cpu"};
     static const struct {
@@ -223,7 +223,7 @@ int bench(bool csv)
     char detector[512];
     FILE *file;
 
-    as_csv = csv;
+    as_csv = asked->csv;
     subject_init(&s);
     snprintf(detector, sizeof detector, "%s/models/yunet/face_detection_yunet_2023mar.onnx",
              check_shared());

@@ -6,6 +6,11 @@
 
 #include <stdbool.h>
 
-int bench(bool csv); // what main returns
+struct bench_params {
+    bool csv;
+    const char *back_end; // NULL: ref and cpu
+    const char *module;   // liblipstream_cuda.so
+};
+int bench(const struct bench_params *params); // what main returns
 
 #endif

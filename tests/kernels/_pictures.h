@@ -85,7 +85,9 @@ static inline struct picture picture_new(const struct ls_frame *shape, enum fill
     for (int i = 0; i < picture_planes(shape); i++) {
         picture_size(shape, i, &row, &rows);
         p.frame.stride[i] = row + PICTURE_PADDING;
-        p.size += (size_t)(row + PICTURE_PADDING) * (rows + 2 * PICTURE_GUARD);
+        if (shape->format == LS_PIX_P010)
+            p.frame.stride[i]++; // two bytes a sample
+        p.size += (size_t)p.frame.stride[i] * (rows + 2 * PICTURE_GUARD);
     }
     p.memory = malloc(p.size);
     if (!p.memory)

@@ -3,40 +3,55 @@
 // that batch size, lane and thread do not change one byte of what is generated. With --bench (and
 // --csv) it measures instead (_bench.c). LS_SHARED names the folder with the detector's weights;
 // without them the detector's rows are left out by name.
-#include <pthread.h>
-
 #include "kernels/backend.h"
 #include "tests/kernels/_bench.h"
+#include "tests/kernels/_narrow.h"
+#include "tests/kernels/_pair.h"
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
 
-enum { FACE_BYTES = 96 * 96 * 3, WINDOW = LS_MEL_WINDOW * LS_MEL_BANDS, BATCH = 9 };
+enum { FACE_BYTES = 96 * 96 * 3 };
 
-static const char *const names[] = {"cpu"};
-
-struct pair {
-    struct ls_model *model;
-    struct ls_backend *back_end[2]; // ref, the other
-    struct ls_lane *lane[2];
+// A model, what it is computed with, and how near to ref.
+struct subject {
+    const char *name;
+    struct ls_model_params model; // neither path nor seed: the narrow one
+    const char *arithmetic;
+    struct generate_check generate;
+    const char *order; // of the shim's streams
+    bool whole;        // the operations around the generator too
+    bool faces;        // and whole faces, where the back end takes them
 };
 
-static bool pair_open(struct pair *p, const char *name, const struct ls_model_params *params)
+static int model_open(struct ls_model **out, const struct ls_model_params *params,
+                      struct ls_err *err)
+{
+    return params->generator_path || params->seed ? ls_model_open(out, params, err)
+                                                  : narrow_open(out, params->detector_path, err);
+}
+
+static bool pair_open(struct pair *p, const char *name, const char *module,
+                      const struct subject *subject)
 {
     const char *both[] = {"ref", name};
     struct ls_err err = {0};
-    int r = ls_model_open(&p->model, params, &err);
+    int r = model_open(&p->model, &subject->model, &err);
 
     for (int i = 0; i < 2 && r == 0; i++) {
-        r = ls_backend_open(
-            &p->back_end[i],
-            &(struct ls_backend_params){.name = both[i], .model = p->model, .batch_max = BATCH},
-            &err);
+        struct ls_backend_params params = {.name = both[i],
+                                           .model = p->model,
+                                           .batch_max = PAIR_BATCH,
+                                           .arithmetic = i ? subject->arithmetic : NULL,
+                                           .module = module,
+                                           .face_cache_bytes = 32 << 20};
+
+        r = ls_backend_open(&p->back_end[i], &params, &err);
         if (r == 0)
             r = ls_lane_open(&p->lane[i], p->back_end[i], &err);
     }
     if (r < 0)
         printf("%s: %s\n", name, err.text);
-    return CHECK(r == 0, name);
+    return CHECK(r == 0, subject->name);
 }
 
 static void pair_close(struct pair *p)
@@ -124,6 +139,18 @@ static const struct {
     {"I420 white", {.width_px = 98, .height_px = 99}, FILL_WHITE},
     {"RGB24", {.width_px = 320, .height_px = 240, .format = LS_PIX_RGB24}, FILL_RANDOM},
     {"RGB24 odd", {.width_px = 61, .height_px = 333, .format = LS_PIX_RGB24}, FILL_RANDOM},
+    {"NV12", {.width_px = 320, .height_px = 241, .format = LS_PIX_NV12}, FILL_RANDOM},
+    {"NV12 709 full",
+     {.width_px = 99,
+      .height_px = 98,
+      .format = LS_PIX_NV12,
+      .matrix = LS_MATRIX_BT709,
+      .full_range = true},
+     FILL_SMOOTH},
+    {"P010",
+     {.width_px = 161, .height_px = 120, .format = LS_PIX_P010, .matrix = LS_MATRIX_BT2020},
+     FILL_RANDOM},
+    {"P010 white", {.width_px = 17, .height_px = 18, .format = LS_PIX_P010}, FILL_WHITE},
     {"RGB24 white", {.width_px = 17, .height_px = 16, .format = LS_PIX_RGB24}, FILL_WHITE},
 };
 
@@ -153,6 +180,9 @@ static struct ls_box box_in(const struct ls_frame *f, size_t idx)
 static void check_crop(const struct pair *p)
 {
     for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
+        if (!ls_backend_takes(p->back_end[1], pictures[i].frame.format))
+            continue;
+
         struct picture picture = picture_new(&pictures[i].frame, pictures[i].fill, i);
 
         for (size_t k = 0; k < 2 * sizeof boxes / sizeof boxes[0]; k++) {
@@ -208,7 +238,7 @@ static const struct {
 static void check_pasted(const char *row, const struct picture *got, const struct picture *want,
                          const struct picture *before, int most)
 {
-    CHECK(differ_byte(row, got->memory, want->memory, got->size, most) <= most, row);
+    CHECK(differ_picture(row, got, want, most) <= most, row);
     for (size_t i = 0; i < got->size; i++)
         if (got->memory[i] != before->memory[i] && !picture_is_pixel(got, i)) {
             printf("FAIL %s: byte %zu is no pixel but was written\n", row, i);
@@ -229,12 +259,15 @@ static void check_composite(const struct pair *p)
         source[i] = (uint8_t)random_next(&seed);
     }
     for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
+        if (!ls_backend_takes(p->back_end[1], pictures[i].frame.format))
+            continue;
+
         struct picture before = picture_new(&pictures[i].frame, pictures[i].fill, i);
 
         for (int k = 0; k < KINDS * BOXES; k++) {
             struct ls_paste paste = pastes[k % KINDS].paste;
             struct picture after[2] = {picture_copy(&before), picture_copy(&before)};
-            int most = paste.exact ? 0 : 1, r[2];
+            int most = paste.exact ? 0 : before.frame.format == LS_PIX_P010 ? 4 : 1, r[2];
             char row[96];
 
             snprintf(row, sizeof row, "composite %s, %s, %s", pictures[i].name,
@@ -308,156 +341,103 @@ static void check_detect(const struct pair *p)
     CHECK(total > 0, "detect: rows without a single face compare nothing");
 }
 
-// Faces: random, black, white, smooth; sound: random over the whole range, and at its ends.
-static void make_items(uint8_t *face, float *mel, int count)
+// Voices of different lengths in one call: what each gets alone, near to ref.
+static void check_mel_batch(const struct pair *p)
 {
-    uint64_t seed = 99;
+    enum { VOICES = 5, COLUMNS = 40 };
+    static float pcm[VOICES][9000], got[2][VOICES][COLUMNS * LS_MEL_BANDS + 1];
+    float *out[2][VOICES], alone[COLUMNS * LS_MEL_BANDS];
+    struct ls_mel_job job[VOICES];
 
-    for (int n = 0; n < count; n++) {
-        for (int i = 0; i < FACE_BYTES; i++)
-            face[n * FACE_BYTES + i] = picture_value(n % 4, i % 288, i / 288, &seed);
-        for (int i = 0; i < WINDOW; i++)
-            mel[n * WINDOW + i] = n % 3 == 1 ? -4 : n % 3 == 2 ? 4 : random_float(&seed, -4, 4);
-    }
-}
+    for (int i = 0; i < VOICES; i++) {
+        int count = 401 + 2119 * i;
 
-struct worker {
-    struct ls_lane *lane;
-    const uint8_t *face;
-    const float *mel;
-    float *out;
-    int r;
-};
-
-static void *work(void *data)
-{
-    struct worker *w = data;
-
-    w->r = ls_generate(w->lane, w->out, w->face, w->mel, BATCH, NULL);
-    return NULL;
-}
-
-// Two lanes on two threads at the same time give what one gave alone.
-static void check_threads(const struct pair *p, const char *row, const uint8_t *face,
-                          const float *mel, const float *want)
-{
-    struct worker w[2];
-    pthread_t thread[2];
-
-    for (int i = 0; i < 2; i++) {
-        w[i] = (struct worker){.face = face, .mel = mel, .r = -1};
-        w[i].out = malloc(sizeof(float) * BATCH * FACE_BYTES);
-        CHECK(w[i].out && ls_lane_open(&w[i].lane, p->back_end[1], NULL) == 0, row);
-    }
-    for (int i = 0; i < 2; i++)
-        CHECK(pthread_create(&thread[i], NULL, work, &w[i]) == 0, row);
-    for (int i = 0; i < 2; i++) {
-        pthread_join(thread[i], NULL);
-        CHECK(w[i].r == 0, row);
-        CHECK(!memcmp(w[i].out, want, sizeof(float) * BATCH * FACE_BYTES), row);
-        ls_lane_close(&w[i].lane);
-        free(w[i].out);
-    }
-}
-
-// The bytes of each item are the same at every batch size.
-static void check_batches(const struct pair *p, const char *row, const uint8_t *face,
-                          const float *mel, const float *want)
-{
-    float *out = malloc(sizeof(float) * BATCH * FACE_BYTES);
-
-    if (!CHECK(out, row))
-        return;
-    for (int size = 1; size < BATCH; size++)
-        for (int first = 0; first < BATCH; first += size) {
-            int n = BATCH - first < size ? BATCH - first : size;
-
-            CHECK(ls_generate(p->lane[1], out, face + first * FACE_BYTES, mel + first * WINDOW, n,
-                              NULL) == 0,
-                  row);
-            if (memcmp(out, want + first * FACE_BYTES, sizeof(float) * n * FACE_BYTES)) {
-                printf("%s: items %d to %d differ in batches of %d\n", row, first, first + n - 1,
-                       size);
-                CHECK(false, row);
-            }
+        make_voice(pcm[i], count, (enum voice)i);
+        job[i] = (struct ls_mel_job){.pcm = pcm[i], .pcm_count = count, .total = count};
+        job[i].count = count / LS_MEL_HOP < COLUMNS ? count / LS_MEL_HOP + 1 : COLUMNS;
+        job[i].first = i % 2 ? 1 : 0;
+        job[i].count -= (int)job[i].first;
+        for (int k = 0; k < 2; k++) {
+            out[k][i] = got[k][i];
+            got[k][i][job[i].count * LS_MEL_BANDS] = 12345;
         }
-    free(out);
-}
+    }
+    for (int k = 0; k < 2; k++)
+        CHECK(ls_mel_batch(p->lane[k], out[k], job, VOICES, NULL) == 0, "mel of several voices");
+    for (int i = 0; i < VOICES; i++) {
+        size_t size = (size_t)job[i].count * LS_MEL_BANDS;
 
-// With rows left out the others stay what they were, in a batch of all kinds as alone.
-static void check_rows(const struct pair *p, const char *row, const uint8_t *face, const float *mel,
-                       const float *want)
-{
-    static const uint8_t row_first[BATCH] = {40, 0, 52, 95, 41, 52, 39, 40, 70};
-    static float got[BATCH * FACE_BYTES], alone[FACE_BYTES];
-
-    CHECK(ls_generate_rows(p->lane[1], &(struct ls_generate_job){got, face, mel, row_first, BATCH},
-                           NULL) == 0,
-          row);
-    for (int i = 0; i < BATCH; i++) {
-        size_t first = row_first[i] * 96 * 3, at = (size_t)i * FACE_BYTES;
-        struct ls_generate_job job = {alone, face + at, mel + i * WINDOW, row_first + i, 1};
-
-        CHECK(differ_float(row, got + at + first, want + at + first, FACE_BYTES - first, 1e-4) <=
-                  1e-4,
-              row);
-        CHECK(ls_generate_rows(p->lane[1], &job, NULL) == 0, row);
-        CHECK(!memcmp(alone, got + at, sizeof alone), row);
+        CHECK(got[0][i][size] == 12345 && got[1][i][size] == 12345, "mel of several voices");
+        CHECK(differ_float("mel of several voices", got[1][i], got[0][i], size, 1e-4) <= 1e-4,
+              "mel of several voices");
+        CHECK(ls_mel(p->lane[1], alone, &job[i], NULL) == 0, "mel of several voices");
+        CHECK(!memcmp(alone, got[1][i], size * sizeof(float)), "mel of one voice, and of several");
     }
 }
 
-// The model's own copy of the weights is not needed any more.
-static void check_trim(const struct pair *p, const char *row, const uint8_t *face, const float *mel,
-                       const float *want)
+static void check_subject(const char *name, const char *module, const struct subject *subject)
 {
-    static float out[FACE_BYTES];
+    struct pair p = {0};
 
-    if (!ls_backend_holds_weights(p->back_end[1]))
-        return;
-    ls_model_trim(p->model);
-    CHECK(ls_generate(p->lane[1], out, face, mel, 1, NULL) == 0, row);
-    CHECK(!memcmp(out, want, sizeof out), row);
+    setenv("LS_SHIM_ORDER", subject->order ? subject->order : "now", 1);
+#ifndef __SANITIZE_ADDRESS__ // which knows where memory ends to the byte; pages do not
+    setenv("LS_SHIM_PROTECT", subject->order && !strcmp(subject->order, "late") ? "1" : "0", 1);
+#endif
+    if (pair_open(&p, name, module, subject)) {
+        // What the shim does to a value is less than what a face's 255 steps show.
+        int steps = 1 + (int)ceil(255 * subject->generate.most);
+        char row[64];
+
+        snprintf(row, sizeof row, "%s, %s", subject->name, ls_backend_name(p.back_end[1]));
+        printf("%s: %s\n", row, ls_backend_arithmetic(p.back_end[1]));
+        if (subject->whole) {
+            check_mel(&p);
+            check_mel_batch(&p);
+            check_crop(&p);
+            check_composite(&p);
+        }
+        if (subject->model.detector_path)
+            check_detect(&p);
+        if (subject->faces && ls_backend_faces_depth(p.back_end[1]) > 0)
+            CHECK(check_faces(&p, row, steps) == 0, row);
+        CHECK(check_generate(&p, row, &subject->generate) == 0, row);
+    }
+    pair_close(&p);
 }
 
-// The model is trimmed in the end: ref cannot use it any more.
-// compared: how many items run through ref, which takes 2.5 s for one of the original's widths.
-static void check_generate(const struct pair *p, const char *row, int compared, double most)
+#define DEMO                                                                                       \
+    {                                                                                              \
+        .generator_path = "kernels/demo/lipstream_demo_fp16.safetensors"                           \
+    }
+#define FP32 1e-4
+#define HALF (2 / 255.0) // fp16 and tf32: both multiply numbers of 11 bits
+
+static const struct subject cpu_subjects[] = {
+    {"demo", DEMO, NULL, {9, 4, 1 / 255.0}, NULL, true, false},
+    {"seeded small", {.seed = 3}, NULL, {9, 4, 1 / 255.0}, NULL, false, false},
+    {"seeded wide", {.seed = 4, .seed_wide = true}, NULL, {9, 2, 1 / 255.0}, NULL, false, false},
+};
+// By the shim: the narrow network, whose frame takes it 0.1 s.
+static const struct subject shim_subjects[] = {
+    {"narrow fp32", {0}, "fp32", {6, 2, FP32}, "random:1", true, true},
+    {"narrow fp16", {0}, "fp16", {3, 1, HALF}, "late", false, true},
+    {"narrow tf32", {0}, "tf32", {2, 1, HALF}, "now", false, false},
+    {"demo fp16", DEMO, "fp16", {1, 1, HALF}, "now", false, false},
+};
+static const struct subject device_subjects[] = {
+    {"demo fp16", DEMO, "fp16", {9, 4, HALF}, NULL, true, true},
+    {"demo tf32", DEMO, "tf32", {9, 4, HALF}, NULL, false, true},
+    {"demo fp32", DEMO, "fp32", {9, 4, FP32}, NULL, false, true},
+    {"seeded small fp32", {.seed = 3}, "fp32", {9, 4, FP32}, NULL, false, true},
+    {"seeded wide fp16", {.seed = 4, .seed_wide = true}, "fp16", {9, 2, HALF}, NULL, false, true},
+    {"seeded wide tf32", {.seed = 4, .seed_wide = true}, "tf32", {9, 2, HALF}, NULL, false, true},
+    {"seeded wide fp32", {.seed = 4, .seed_wide = true}, "fp32", {9, 2, FP32}, NULL, false, true},
+};
+#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
+
+static void check_back_end(const char *name, const char *module, const struct subject *subject,
+                           int count)
 {
-    uint8_t *face = malloc(BATCH * FACE_BYTES);
-    float *mel = malloc(sizeof(float) * BATCH * WINDOW);
-    float *got = malloc(sizeof(float) * BATCH * FACE_BYTES),
-          *want = malloc(sizeof(float) * BATCH * FACE_BYTES);
-    struct ls_err err = {0};
-
-    if (!CHECK(face && mel && got && want, row))
-        exit(1);
-    make_items(face, mel, BATCH);
-    if (!CHECK(ls_generate(p->lane[1], got, face, mel, BATCH, &err) == 0, row))
-        printf("%s\n", err.text);
-    CHECK(ls_generate(p->lane[0], want, face, mel, compared, &err) == 0, row);
-    CHECK(differ_float(row, got, want, (size_t)compared * FACE_BYTES, most) <= most, row);
-    check_batches(p, row, face, mel, got);
-    check_threads(p, row, face, mel, got);
-    check_rows(p, row, face, mel, got);
-    check_trim(p, row, face, mel, got);
-    free(face);
-    free(mel);
-    free(got);
-    free(want);
-}
-
-static void check_back_end(const char *name)
-{
-    static const struct {
-        const char *name;
-        struct ls_model_params params;
-        int compared;
-    } models[] = {
-        {"generate, demo", {.generator_path = "kernels/demo/lipstream_demo_fp16.safetensors"}, 4},
-        {"generate, seeded small", {.seed = 3}, 4},
-        {"generate, seeded wide", {.seed = 4, .seed_wide = true}, 2},
-    };
-
     char detector[512];
     FILE *file;
 
@@ -466,34 +446,43 @@ static void check_back_end(const char *name)
     file = fopen(detector, "rb");
     if (file)
         fclose(file);
-    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
-        struct ls_model_params params = models[i].params;
-        struct pair p = {0};
+    else
+        printf("SKIP: detect: no %s\n", detector);
+    for (int i = 0; i < count; i++) {
+        struct subject s = subject[i];
 
-        if (i == 0 && file)
-            params.detector_path = detector;
-        else if (i == 0)
-            printf("SKIP: detect: no %s\n", detector);
-        if (pair_open(&p, name, &params)) {
-            printf("%s: %s\n", name, ls_backend_arithmetic(p.back_end[1]));
-            if (i == 0) {
-                check_mel(&p);
-                check_crop(&p);
-                check_composite(&p);
-            }
-            if (params.detector_path)
-                check_detect(&p);
-            check_generate(&p, models[i].name, models[i].compared, 1 / 255.0);
-        }
-        pair_close(&p);
+        if (s.whole && file)
+            s.model.detector_path = detector;
+        check_subject(name, module, &s);
     }
 }
 
+// --bench [--csv], --backend ref|cpu|cuda (default: ref and cpu; for checks cpu, and cuda by the
+// shim), --module liblipstream_cuda.so.
 int main(int argc, char **argv)
 {
-    if (argc > 1 && !strcmp(argv[1], "--bench"))
-        return bench(argc > 2 && !strcmp(argv[2], "--csv"));
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        check_back_end(names[i]);
+    struct bench_params params = {0};
+    bool measure = false;
+
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--bench"))
+            measure = true;
+        else if (!strcmp(argv[i], "--csv"))
+            params.csv = true;
+        else if (!strcmp(argv[i], "--backend") && i + 1 < argc)
+            params.back_end = argv[++i];
+        else if (!strcmp(argv[i], "--module") && i + 1 < argc)
+            params.module = argv[++i];
+        else
+            return printf("what is %s?\n", argv[i]), 1;
+    }
+    if (measure)
+        return bench(&params);
+    if (!params.back_end || !strcmp(params.back_end, "cpu"))
+        check_back_end("cpu", NULL, cpu_subjects, COUNT(cpu_subjects));
+    if (!params.back_end || (!strcmp(params.back_end, "cuda") && !params.module))
+        check_back_end("cuda", LS_CUDA_SHIM, shim_subjects, COUNT(shim_subjects));
+    else if (!strcmp(params.back_end, "cuda"))
+        check_back_end("cuda", params.module, device_subjects, COUNT(device_subjects));
     return check_done();
 }
