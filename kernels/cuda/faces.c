@@ -18,14 +18,20 @@ size_t ls_cuda_faces_record_size(void)
     return LS_CUDA_SOURCE_SIZE;
 }
 
-size_t ls_cuda_faces_size(int batch_max)
+// A flight's block as it is from the start: for faces of 400x400 px in I420. Larger ones let it
+// grow, which stops the device once.
+static size_t block_size(int batch_max)
 {
-    // A flight of full HD faces of 400x400 px; larger ones let it grow.
     enum { FRAME_SIZE = 1 << 18 };
 
     return (size_t)batch_max *
-           (LS_CUDA_SOURCE_SIZE + ls_cuda_compose_size() +
-            LS_CUDA_FACES_DEPTH * (FRAME_SIZE + LS_CUDA_MEL_VALUES * sizeof(float)));
+           (FRAME_SIZE + LS_CUDA_MEL_VALUES * sizeof(float) + 2 * sizeof(struct ls_cuda_face));
+}
+
+size_t ls_cuda_faces_size(int batch_max)
+{
+    return (size_t)batch_max * (LS_CUDA_SOURCE_SIZE + ls_cuda_compose_size()) +
+           LS_CUDA_FACES_DEPTH * block_size(batch_max);
 }
 
 static int make_stream(cudaStream_t *out, struct ls_err *err)
@@ -71,9 +77,9 @@ int ls_cuda_faces_new(struct ls_cuda_faces **out, const struct ls_cuda_faces_par
     if (r == 0)
         r = make_buffers(f, err);
     for (int i = 0; i < LS_CUDA_FACES_DEPTH && r == 0; i++)
-        r = ls_cuda_pass_init(&f->flight[i].pass, err);
+        r = ls_cuda_pass_init(&f->flight[i].pass, block_size(params->batch_max), err);
     if (r == 0)
-        r = ls_cuda_pass_init(&f->single, err);
+        r = ls_cuda_pass_init(&f->single, 0, err);
     if (r < 0)
         ls_cuda_faces_free(&f);
     else

@@ -70,7 +70,8 @@ struct ls_cuda_faces {
     int first, flying;          // flight[first] is the oldest
 };
 
-LS_MUST int ls_cuda_pass_init(struct ls_cuda_pass *pass, struct ls_err *err);
+// size: of its block at the start.
+LS_MUST int ls_cuda_pass_init(struct ls_cuda_pass *pass, size_t size, struct ls_err *err);
 void ls_cuda_pass_done(struct ls_cuda_pass *pass);
 void ls_cuda_pass_begin(struct ls_cuda_pass *pass);
 // Adds an item; those of one cut after each other, and of these the by_host ones last. Its record

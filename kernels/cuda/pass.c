@@ -17,7 +17,7 @@ static int make_event(cudaEvent_t *out, unsigned flags, struct ls_err *err)
                          "an event");
 }
 
-int ls_cuda_pass_init(struct ls_cuda_pass *pass, struct ls_err *err)
+int ls_cuda_pass_init(struct ls_cuda_pass *pass, size_t size, struct ls_err *err)
 {
     int r = make_event(&pass->in_done, 0, err);
 
@@ -26,6 +26,8 @@ int ls_cuda_pass_init(struct ls_cuda_pass *pass, struct ls_err *err)
     // The one that is waited for: asleep, as the processor's cores have videos to encode.
     if (r == 0)
         r = make_event(&pass->out_done, cudaEventBlockingSync, err);
+    if (r == 0)
+        r = ls_cuda_twin_reserve(&pass->stage.block, size, err);
     return r;
 }
 
