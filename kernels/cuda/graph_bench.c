@@ -15,9 +15,9 @@
 #include "../splitmix.h"
 
 enum {
-    RUNS = 8,        // in one captured graph: a launch costs the host as much as a small layer takes
-    REPEATS = 3,     // of the graph; the fastest counts
-    SLOW_MS = 200,   // of a first graph: no need for more
+    RUNS = 8,      // in one captured graph: a launch costs the host as much as a small layer takes
+    REPEATS = 3,   // of the graph; the fastest counts
+    SLOW_MS = 200, // of a first graph: no need for more
     WEIGHT_SHIFT = 3 // weights are smaller by 2^3, so that sums over 9216 terms stay under 2^6
 };
 

@@ -98,7 +98,7 @@ done < <(awk '
                    open = 0 }' "${code[@]}")
 
 # --- words, paths, hosts --------------------------------------------------------------------------------
-words='TODO|FIXME|XXX|[Nn]ot implemented|\b[Ff]or now\b|[Pp]laceholder'
+words='TODO|FIXME|\bXXX\b|[Nn]ot implemented|\b[Ff]or now\b|[Pp]laceholder'
 hosts='pypi\.org|pythonhosted|proxy\.golang|deb\.debian|npmjs\.(org|com)|crates\.io|snapshot\.debian'
 paths='/(work|root|home)/[a-z]'
 all=("${texts[@]}" **/README.md **/requirements*.txt)
