@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures every operation of ref and the fast back ends (_bench.h). Each case is warmed up, then
-// run until it has had its share of processor time; the median counts, the spread is the distance
-// from the first to the third quartile. One thread: lanes are how a back end uses more cores, and
-// two lanes on two cores are twice one (COMPUTE section 2.2).
+// run until it has had its share of time; the median counts, the spread is the distance from the
+// first to the third quartile. One thread: lanes are how a back end uses more cores, and two lanes
+// on two cores are twice one (COMPUTE section 2.2). Processors are measured in their own time, so
+// that other jobs do not show; a device by the clock on the wall, with frames and faces on the host
+// (bench/device has its kernels alone).
 #include "tests/kernels/_bench.h"
 
 #include <time.h>
@@ -11,7 +13,13 @@
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
 
-enum { BATCH_MAX = 16, FACE_BYTES = 96 * 96 * 3, RUNS_MAX = 200 };
+enum {
+    BATCH_MAX = 16,
+    DEVICE_BATCH_MAX = 64,
+    FACE_BYTES = 96 * 96 * 3,
+    WINDOW = LS_MEL_WINDOW * LS_MEL_BANDS,
+    RUNS_MAX = 200
+};
 
 struct subject {
     struct ls_lane *lane;
@@ -20,15 +28,20 @@ struct subject {
     float *mel, *out, *pcm;
     struct picture picture;
     struct ls_paste paste;
+    // Whole faces: two batches that take turns.
+    int depth;
+    struct picture *pictures; // [2][DEVICE_BATCH_MAX]
+    struct ls_face_job job[2][DEVICE_BATCH_MAX];
+    int turn;
 };
 
-static bool as_csv;
+static bool as_csv, by_wall;
 
 static double now_s(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(by_wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -82,7 +95,7 @@ static int run_generate(struct subject *s)
 
 static int run_generate_low(struct subject *s)
 {
-    uint8_t row_first[BATCH_MAX];
+    uint8_t row_first[DEVICE_BATCH_MAX];
     struct ls_generate_job job = {s->out, s->face, s->mel, row_first, s->count};
 
     memset(row_first, ls_paste_row_first(&s->paste), sizeof row_first);
@@ -119,15 +132,15 @@ static void subject_init(struct subject *s)
     static const struct ls_frame hd = {.width_px = 1280, .height_px = 720};
     uint64_t seed = 1;
 
-    s->face = malloc(BATCH_MAX * FACE_BYTES);
-    s->out = calloc(BATCH_MAX * FACE_BYTES, sizeof(float));
-    s->mel = malloc(BATCH_MAX * LS_MEL_WINDOW * LS_MEL_BANDS * sizeof(float));
+    s->face = malloc(DEVICE_BATCH_MAX * FACE_BYTES);
+    s->out = calloc(DEVICE_BATCH_MAX * FACE_BYTES, sizeof(float));
+    s->mel = malloc(DEVICE_BATCH_MAX * LS_MEL_WINDOW * LS_MEL_BANDS * sizeof(float));
     s->pcm = malloc(2 * LS_SAMPLE_RATE * sizeof(float));
     if (!s->face || !s->out || !s->mel || !s->pcm)
         abort();
-    for (int i = 0; i < BATCH_MAX * FACE_BYTES; i++)
+    for (int i = 0; i < DEVICE_BATCH_MAX * FACE_BYTES; i++)
         s->face[i] = (uint8_t)random_next(&seed);
-    for (int i = 0; i < BATCH_MAX * LS_MEL_WINDOW * LS_MEL_BANDS; i++)
+    for (int i = 0; i < DEVICE_BATCH_MAX * LS_MEL_WINDOW * LS_MEL_BANDS; i++)
         s->mel[i] = random_float(&seed, -4, 4);
     for (int i = 0; i < 2 * LS_SAMPLE_RATE; i++)
         s->pcm[i] = random_float(&seed, -1, 1);
@@ -144,6 +157,9 @@ static void subject_init(struct subject *s)
 
 static void subject_done(struct subject *s)
 {
+    for (int i = 0; s->pictures && i < 2 * DEVICE_BATCH_MAX; i++)
+        picture_free(&s->pictures[i]);
+    free(s->pictures);
     free(s->face);
     free(s->out);
     free(s->mel);
@@ -163,46 +179,119 @@ static const struct {
 };
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
-// rate: what ref reached in each operation, and in generate; filled when the back end is ref.
-static void bench_back_end(const char *name, const char *model_name, const struct ls_model *model,
-                           struct subject *s, double rate[OPERATIONS + 1], bool generate_only)
+// One batch is begun before the other is waited for, as the service does.
+static int run_faces(struct subject *s)
 {
-    bool is_ref = !strcmp(name, "ref");
+    int r = ls_faces_start(s->lane, s->job[s->turn], s->count, NULL);
+
+    s->turn = (s->turn + 1) % 2;
+    return r < 0 ? r : ls_faces_finish(s->lane, NULL);
+}
+
+static int start_faces(struct subject *s)
+{
+    if (!s->pictures) {
+        s->pictures = calloc((size_t)2 * DEVICE_BATCH_MAX, sizeof *s->pictures);
+        if (!s->pictures)
+            abort();
+        for (int i = 0; i < 2 * DEVICE_BATCH_MAX; i++)
+            s->pictures[i] = picture_copy(&s->picture);
+    }
+    for (int i = 0; i < 2 * DEVICE_BATCH_MAX; i++)
+        s->job[i / DEVICE_BATCH_MAX][i % DEVICE_BATCH_MAX] =
+            (struct ls_face_job){.frame = &s->pictures[i].frame,
+                                 .paste = s->paste,
+                                 .mel = s->mel + i % DEVICE_BATCH_MAX * WINDOW};
+    s->turn = 0;
+    return s->depth > 1 ? ls_faces_start(s->lane, s->job[1], s->count, NULL) : 0;
+}
+
+// What is measured: a back end with a model, by one arithmetic of its own.
+struct bench_case {
+    const char *back_end, *module, *arithmetic;
+    const char *model_name;
+    const struct ls_model *model;
+    bool generate_only;
+};
+
+static const char *row_of(const struct bench_case *c, const char *what, int count)
+{
+    static char row[96];
+
+    snprintf(row, sizeof row, "%s%s%s generate %s batch %d%s", c->back_end,
+             c->arithmetic ? " " : "", c->arithmetic ? c->arithmetic : "", c->model_name, count,
+             what);
+    return row;
+}
+
+static void bench_faces(const struct bench_case *c, struct subject *s)
+{
+    char row[96];
+
+    for (s->count = 1; s->count <= DEVICE_BATCH_MAX; s->count *= 4) {
+        snprintf(row, sizeof row, "%s %s faces 1280x720 %s batch %d", c->back_end, c->arithmetic,
+                 c->model_name, s->count);
+        if (start_faces(s) < 0) {
+            printf("SKIP: %s\n", row);
+            return;
+        }
+        measure(row, run_faces, s, s->count, "frame/s", 0);
+        if (s->depth > 1 && ls_faces_finish(s->lane, NULL) < 0)
+            printf("SKIP: the last batch of %s\n", row);
+    }
+}
+
+static void bench_generate(const struct bench_case *c, struct subject *s, double *ref_rate)
+{
+    bool is_ref = !strcmp(c->back_end, "ref");
+    int largest = is_ref ? 1 : by_wall ? DEVICE_BATCH_MAX : BATCH_MAX;
+    int some = by_wall ? DEVICE_BATCH_MAX : 4;
+
+    for (s->count = 1; s->count <= largest; s->count *= 2) {
+        double r = measure(row_of(c, "", s->count), run_generate, s, s->count, "frame/s",
+                           is_ref ? 0 : *ref_rate);
+
+        *ref_rate = is_ref ? r : *ref_rate;
+    }
+    if (is_ref)
+        return;
+    s->count = some;
+    measure(row_of(c, " lower face", some), run_generate_low, s, some, "frame/s", *ref_rate);
+    s->paste.mask = LS_MASK_MOUTH;
+    measure(row_of(c, " mouth", some), run_generate_low, s, some, "frame/s", *ref_rate);
+    s->paste.mask = LS_MASK_LOWER_FACE;
+}
+
+// rate: what ref reached in each operation, and in generate; filled when the back end is ref.
+static void bench_back_end(const struct bench_case *c, struct subject *s,
+                           double rate[OPERATIONS + 1])
+{
+    bool is_ref = !strcmp(c->back_end, "ref");
+    struct ls_backend_params params = {.name = c->back_end,
+                                       .model = c->model,
+                                       .batch_max = by_wall ? DEVICE_BATCH_MAX : BATCH_MAX,
+                                       .arithmetic = c->arithmetic,
+                                       .module = c->module};
     struct ls_backend *be = NULL;
     struct ls_err err = {0};
     char row[64];
 
     s->lane = NULL;
-    if (ls_backend_open(
-            &be, &(struct ls_backend_params){.name = name, .model = model, .batch_max = BATCH_MAX},
-            &err) < 0 ||
-        ls_lane_open(&s->lane, be, &err) < 0) {
-        printf("SKIP: %s: %s\n", name, err.text);
+    if (ls_backend_open(&be, &params, &err) < 0 || ls_lane_open(&s->lane, be, &err) < 0) {
+        printf("SKIP: %s: %s\n", c->back_end, err.text);
         ls_backend_close(&be);
         return;
     }
-    for (s->count = 1; s->count <= (is_ref ? 1 : BATCH_MAX); s->count *= 2) {
+    s->depth = ls_backend_faces_depth(be);
+    bench_generate(c, s, &rate[OPERATIONS]);
+    if (s->depth > 0)
+        bench_faces(c, s);
+    for (int i = 0; i < OPERATIONS && !c->generate_only; i++) {
         double r;
 
-        snprintf(row, sizeof row, "%s generate %s batch %d", name, model_name, s->count);
-        r = measure(row, run_generate, s, s->count, "frame/s", is_ref ? 0 : rate[OPERATIONS]);
-        rate[OPERATIONS] = is_ref ? r : rate[OPERATIONS];
-    }
-    s->count = 4;
-    snprintf(row, sizeof row, "%s generate %s batch 4 lower face", name, model_name);
-    if (!is_ref)
-        measure(row, run_generate_low, s, s->count, "frame/s", rate[OPERATIONS]);
-    s->paste.mask = LS_MASK_MOUTH;
-    snprintf(row, sizeof row, "%s generate %s batch 4 mouth", name, model_name);
-    if (!is_ref)
-        measure(row, run_generate_low, s, s->count, "frame/s", rate[OPERATIONS]);
-    s->paste.mask = LS_MASK_LOWER_FACE;
-    for (int i = 0; i < OPERATIONS && !generate_only; i++) {
-        double r;
-
-        if (operations[i].run == run_detect && model->detector == LS_DETECTOR_NONE)
+        if (operations[i].run == run_detect && c->model->detector == LS_DETECTOR_NONE)
             continue;
-        snprintf(row, sizeof row, "%s %s", name, operations[i].name);
+        snprintf(row, sizeof row, "%s %s", c->back_end, operations[i].name);
         r = measure(row, operations[i].run, s, operations[i].items, operations[i].unit,
                     is_ref ? 0 : rate[i]);
         rate[i] = is_ref ? r : rate[i];
@@ -211,9 +300,34 @@ static void bench_back_end(const char *name, const char *model_name, const struc
     ls_backend_close(&be);
 }
 
+// The back ends of a model, or the one that was asked for, by all its arithmetics.
+static void bench_model(const struct bench_params *asked, struct bench_case *c, struct subject *s)
+{
+    static const char *const usual[] = {"ref", "cpu"};
+    static const char *const arithmetics[] = {"fp16", "tf32", "fp32"};
+    double rate[OPERATIONS + 1] = {0};
+    bool generate_only = c->generate_only;
+
+    if (!asked->back_end)
+        for (int i = 0; i < 2; i++) {
+            c->back_end = usual[i];
+            bench_back_end(c, s, rate);
+        }
+    else if (!by_wall) {
+        c->back_end = asked->back_end;
+        bench_back_end(c, s, rate);
+    } else
+        for (int i = 0; i < 3; i++) {
+            c->back_end = asked->back_end;
+            c->module = asked->module;
+            c->arithmetic = arithmetics[i];
+            c->generate_only = generate_only || i > 0;
+            bench_back_end(c, s, rate);
+        }
+}
+
 int bench(const struct bench_params *asked)
 {
-    static const char *const names[] = {"ref", "cpu"};
     static const struct {
         const char *name;
         struct ls_model_params params;
@@ -224,6 +338,7 @@ int bench(const struct bench_params *asked)
     FILE *file;
 
     as_csv = asked->csv;
+    by_wall = asked->back_end && !strcmp(asked->back_end, "cuda");
     subject_init(&s);
     snprintf(detector, sizeof detector, "%s/models/yunet/face_detection_yunet_2023mar.onnx",
              check_shared());
@@ -232,7 +347,6 @@ int bench(const struct bench_params *asked)
         fclose(file);
     for (int m = 0; m < 2; m++) {
         struct ls_model_params params = models[m].params;
-        double rate[OPERATIONS + 1] = {0};
         struct ls_model *model = NULL;
         struct ls_err err = {0};
 
@@ -242,8 +356,10 @@ int bench(const struct bench_params *asked)
             printf("SKIP: %s: %s\n", models[m].name, err.text);
             continue;
         }
-        for (int i = 0; i < 2; i++)
-            bench_back_end(names[i], models[m].name, model, &s, rate, m > 0);
+        bench_model(asked,
+                    &(struct bench_case){
+                        .model_name = models[m].name, .model = model, .generate_only = m > 0},
+                    &s);
         ls_model_close(&model);
     }
     subject_done(&s);
