@@ -7,9 +7,8 @@
 
 #ifndef LS_CUDA_NO_CUDNN
 
-#include <stdio.h>
+#include <float.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "graph_make.h"
 
@@ -155,9 +154,12 @@ static cudnnBackendDescriptor_t make_pointwise(struct ls_cuda_maker *m,
     cudnnBackendDescriptor_t how = ls_cuda_make(m, CUDNN_BACKEND_POINTWISE_DESCRIPTOR), d;
     cudnnPointwiseMode_t mode = b ? CUDNN_POINTWISE_ADD : CUDNN_POINTWISE_RELU_FWD;
     cudnnDataType_t precision = CUDNN_DATA_FLOAT;
+    double most = FLT_MAX;
 
     ls_cuda_make_set(m, how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
     ls_cuda_make_set(m, how, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &precision);
+    if (!b) // else the largest double, which is no float
+        ls_cuda_make_set(m, how, CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, 1, &most);
     ls_cuda_make_final(m, how, "pointwise");
     d = ls_cuda_make(m, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
     ls_cuda_make_link(m, d, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);

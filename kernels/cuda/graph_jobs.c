@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 enum {
-    THREADS_MAX = 16,      // a compiler takes some 100 MB
+    WIDTH_MAX = 16,        // a compiler takes some 100 MB
     STACK_SIZE = 16 << 20, // more than musl's and some containers' default; compilers recurse
 };
 
@@ -52,11 +52,12 @@ static void *work_on(void *arg)
     return NULL;
 }
 
-static int processor_count(void)
+int ls_cuda_jobs_width(void)
 {
     cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count < WIDTH_MAX ? count : WIDTH_MAX;
 }
 
 void ls_cuda_jobs_run(struct ls_cuda_job *job, int count, cudnnBackendDescriptor_t description,
@@ -64,14 +65,12 @@ void ls_cuda_jobs_run(struct ls_cuda_job *job, int count, cudnnBackendDescriptor
 {
     struct work w = {
         .job = job, .count = count, .description = description, .device_idx = device_idx};
-    int wanted = processor_count() - 1, started = 0;
-    pthread_t thread[THREADS_MAX];
+    int wanted = ls_cuda_jobs_width() - 1, started = 0;
+    pthread_t thread[WIDTH_MAX];
     pthread_attr_t attr;
 
     if (wanted > count - 1)
         wanted = count - 1;
-    if (wanted > THREADS_MAX)
-        wanted = THREADS_MAX;
     atomic_init(&w.next, 0);
     if (wanted > 0 && pthread_attr_init(&attr) == 0) {
         (void)pthread_attr_setstacksize(&attr, STACK_SIZE);

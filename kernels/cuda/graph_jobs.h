@@ -24,6 +24,7 @@ struct ls_cuda_job {
     int proposal_count;
     struct ls_cuda_plan *plan; // the caller's
 };
+int ls_cuda_jobs_width(void); // how many jobs run at once
 void ls_cuda_jobs_run(struct ls_cuda_job *job, int count, cudnnBackendDescriptor_t description,
                       int device_idx);
 

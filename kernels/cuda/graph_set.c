@@ -18,6 +18,7 @@
 
 enum {
     NAME_MAX_SIZE = 224,
+    CACHE_REVISION = 1, // of what is measured with which numbers: a cache of another is of no use
     TUNED_BATCH =
         16 // is measured thoroughly: what live sessions come to, and it fills most devices
 };
@@ -274,8 +275,23 @@ static int order_family(struct order *o, struct ls_cuda_tuned *t, struct ls_cuda
     return r < 0 ? r : add_batch(o, t, convs, asked->shape.batch, err);
 }
 
+static bool has_plans(const struct family *f)
+{
+    const struct ls_cuda_conv *conv = f->conv;
+
+    while (conv && !conv->plan)
+        conv = conv->next;
+    return conv;
+}
+
 static void take_plans(struct ls_cuda_convs *convs, struct order *o, struct ls_cuda_tuned *t)
 {
+    // A choice that is of no use any more, and nobody has acted upon: to be made again.
+    if (o->family->has_choice && t->choice.plain && !has_plans(o->family)) {
+        o->family->has_choice = false;
+        o->family->choice = (struct ls_cuda_choice){.plain = false};
+        return;
+    }
     o->family->choice = t->choice;
     o->family->has_choice = true;
     write_choice(convs, o->family);
@@ -400,8 +416,8 @@ static int open_cache(struct ls_cuda_convs *convs, const struct ls_cuda_device *
         free(json);
         return ls_fail(err, LS_ENOMEM, "no memory for the cache of plans");
     }
-    snprintf(key, size, "lipstream %s, cuDNN %zu, driver %d, CUDA %d, model %016llx, %s, %s",
-             LS_VERSION, cudnnGetVersion(), driver, runtime,
+    snprintf(key, size, "lipstream %s/%d, cuDNN %zu, driver %d, CUDA %d, model %016llx, %s, %s",
+             LS_VERSION, CACHE_REVISION, cudnnGetVersion(), driver, runtime,
              (unsigned long long)convs->params.model_hash, device->text, json);
     r = ls_cuda_cache_open(&convs->cache, path, key, err);
     free(key);
@@ -492,6 +508,8 @@ static int plan_convs(struct ls_cuda_convs *convs, struct ls_cuda_conv **conv, i
         r = choose(convs, conv, count, stream, err);
     if (r == 0)
         r = follow(convs, conv, count, stream, err);
+    if (r == 0)
+        r = choose(convs, conv, count, stream, err); // what could not be followed
     if (r == 0)
         describe(convs);
     return r;

@@ -16,7 +16,9 @@
 enum {
     GROUP_MAX = 16, // shapes at once: work enough for many processors, and a bound on memory
     CANDIDATES_MAX = LS_CUDA_PROPOSALS_MAX,
-    OPTIONS_MAX = 2 // at the other batch sizes: the choice, and cuDNN's favourite
+    CANDIDATES_FEW = 3, // where few processors would take many minutes to compile more
+    WIDTH_FULL = 8,     // processors that are not few
+    OPTIONS_MAX = 2     // at the other batch sizes: the choice, and cuDNN's favourite
 };
 
 struct option {
@@ -83,13 +85,14 @@ static void clear_jobs(struct group *g)
 
 static int propose(struct group *g, struct ls_err *err)
 {
+    int first = ls_cuda_jobs_width() < WIDTH_FULL ? CANDIDATES_FEW : CANDIDATES_MAX;
     int r = LS_OK, job = 0;
 
     for (int i = 0; i < g->count; i++)
         for (int b = 0; b < g->tuning[i].t->batch_count && r == 0; b++)
             r = add_job(g, &g->tuning[i], b,
                         &(struct ls_cuda_job){.kind = LS_CUDA_JOB_PROPOSE,
-                                              .proposals_max = b == 0 ? CANDIDATES_MAX : 1},
+                                              .proposals_max = b == 0 ? first : 1},
                         err);
     if (r < 0)
         return r;

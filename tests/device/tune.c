@@ -13,7 +13,10 @@
 #include "tests/kernels/_device.h"
 #include "tests/unit/_check.h"
 
-enum { BATCH_MAX = 8 };
+enum {
+    BATCH_MAX = 8,
+    SLOW_US = 26000, // slower than anything, on a busy machine too; eight of them are measured once
+};
 
 static const struct ls_cuda_conv_shape shapes[] = {
     {.batch = 1,
@@ -103,11 +106,11 @@ static void run(unsigned char *out, struct ls_cuda_convs *convs, int shape_idx, 
     free(made);
 }
 
-static bool is_invariant(struct ls_cuda_convs *convs, const char *row)
+static bool is_invariant(struct ls_cuda_convs *convs, int shape_count, const char *row)
 {
     bool same = true;
 
-    for (int s = 0; s < SHAPES; s++) {
+    for (int s = 0; s < shape_count; s++) {
         size_t size = (size_t)shapes[s].out.item * 2;
         unsigned char *one = malloc(size), *many = malloc(size);
 
@@ -132,23 +135,23 @@ static const struct row {
     const char *text;
 } rows[] = {
     {"one engine", {{.id = 1}}, 0, 0, 1, 1, "cuDNN 9.19"},
-    {"the faster one", {{.id = 1, .slow_us = 3000}, {.id = 2}}, 0, 0, 2, 2, "cuDNN 9.19"},
-    {"wrong results", {{.id = 1, .wrong = true}, {.id = 2, .slow_us = 3000}}, 0, 0, 2, 2,
+    {"the faster one", {{.id = 1, .slow_us = SLOW_US}, {.id = 2}}, 0, 0, 2, 2, "cuDNN 9.19"},
+    {"wrong results", {{.id = 1, .wrong = true}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 2,
      "cuDNN 9.19"},
-    {"other bytes at 4", {{.id = 1, .other_from = 4}, {.id = 2, .slow_us = 3000}}, 0, 0, 2, 1,
+    {"other bytes at 4", {{.id = 1, .other_from = 4}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 1,
      "cuDNN 9.19"},
-    {"other bytes at 8 alone", {{.id = 1, .other_from = 8}, {.id = 2, .slow_us = 3000}}, 0, 0, 2, 1,
+    {"other bytes at 8 alone", {{.id = 1, .other_from = 8}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 1,
      "cuDNN 9.19"},
     {"other bytes everywhere", {{.id = 1, .other_from = 1}}, 0, 0, 1, 1, "cuDNN 9.19"},
-    {"not to be had at 8", {{.id = 1, .fails_from = 8}, {.id = 2, .slow_us = 3000}}, 0, 0, 2, 1,
+    {"not to be had at 8", {{.id = 1, .fails_from = 8}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 1,
      "cuDNN 9.19"},
-    {"a workspace", {{.id = 1, .workspace_size = 64}, {.id = 2, .slow_us = 3000}}, 0, 0, 2, 2,
+    {"a workspace", {{.id = 1, .workspace_size = 64}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 2,
      "cuDNN 9.19"},
-    {"not repeatable", {{.id = 1, .random = true}, {.id = 2, .slow_us = 3000}}, 0, 0, 2, 2,
+    {"not repeatable", {{.id = 1, .random = true}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 2,
      "cuDNN 9.19"},
-    {"a favourite for few", {{.id = 1, .slow_us = 3000}, {.id = 2, .fails_from = 3}}, 2, 2, 1, 2,
+    {"a favourite for few", {{.id = 1, .slow_us = SLOW_US}, {.id = 2, .fails_from = 3}}, 2, 2, 1, 2,
      "cuDNN 9.19"},
-    {"a favourite with other bytes", {{.id = 1, .slow_us = 3000}, {.id = 2, .wrong = true}}, 2, 2,
+    {"a favourite with other bytes", {{.id = 1, .slow_us = SLOW_US}, {.id = 2, .wrong = true}}, 2, 2,
      1, 1, "cuDNN 9.19"},
     {"none", {{0}}, 0, 0, 0, 0, "cuDNN 9.19, 2 layers plain"},
     {"none that is right", {{.id = 1, .wrong = true}, {.id = 2, .fails_from = 1}}, 0, 0, 0, 0,
@@ -170,14 +173,17 @@ static int engine_at(struct ls_cuda_convs *convs, int batch, const char *row)
 static void check_row_of(const struct row *r)
 {
     struct ls_cuda_convs *convs;
-    int alive = fake_alive;
+    int alive = fake_alive, shape_count = SHAPES;
 
+    for (int i = 0; i < FAKE_ENGINES_MAX; i++)
+        if (r->engine[i].slow_us)
+            shape_count = 1; // for time's sake
     memcpy(fake_engines, r->engine, sizeof fake_engines);
     fake_favourite = r->favourite;
     fake_favourite_to = r->favourite_to;
     unlink(cache_path);
     convs = open_set(cache_path, r->name);
-    CHECK(is_invariant(convs, r->name), r->name);
+    CHECK(is_invariant(convs, shape_count, r->name), r->name);
     CHECK(engine_at(convs, BATCH_MAX, r->name) == r->engine_many, r->name);
     CHECK(engine_at(convs, 1, r->name) == r->engine_one, r->name);
     CHECK(!strcmp(ls_cuda_convs_text(convs), r->text), r->name);
@@ -189,7 +195,7 @@ static void check_row_of(const struct row *r)
     // A second start has it all from the file.
     fake_built = fake_read = 0;
     convs = open_set(cache_path, r->name);
-    CHECK(is_invariant(convs, r->name), r->name);
+    CHECK(is_invariant(convs, shape_count, r->name), r->name);
     CHECK(engine_at(convs, 1, r->name) == r->engine_one, r->name);
     CHECK(fake_built == 0 && (fake_read > 0) == (r->engine_one > 0), r->name);
     CHECK(!strcmp(ls_cuda_convs_text(convs), r->text), r->name);
@@ -276,17 +282,15 @@ static void check_damage(void)
     ls_cuda_convs_free(&convs);
 }
 
-// An engine that has gone since, as after a repair of the library: the plan cannot be read, nor
-// built again.
+// An engine that has gone since: its plan can be neither read nor built, another one is chosen.
 static void check_gone(void)
 {
     struct ls_cuda_convs *convs;
-    unsigned char item[4096];
 
     use((struct fake_engine){.id = 2});
     convs = open_set(cache_path, "gone");
-    run(item, convs, 0, 1, "gone");
-    CHECK(!strcmp(ls_cuda_convs_text(convs), "cuDNN 9.19, 1 layer plain"), "gone");
+    CHECK(engine_at(convs, 1, "gone") == 2, "gone");
+    CHECK(!strcmp(ls_cuda_convs_text(convs), "cuDNN 9.19"), "gone");
     ls_cuda_convs_free(&convs);
 }
 
