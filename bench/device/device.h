@@ -22,6 +22,7 @@ struct bench {
     int batch_max;       // 64, or less for a stand-in
     double generator_us; // of one face, whole, largest batch, first arithmetic
     double around_us;    // of one face: prepare, mel, compose
+    bool brief;          // the generator, the whole face, a few batches
     bool tiny;           // small frames: a stand-in for a device
 };
 
@@ -46,7 +47,8 @@ const char *bench_type(enum ls_cuda_type type);
 void bench_copy(struct bench *b);                                 // kernels.c
 void bench_kernels(struct bench *b);                              // kernels.c
 void bench_convolutions(struct bench *b, enum ls_cuda_type type); // kernels.c
-// All cuts and batches, or, not `all`, the whole face at a few batches.
-void bench_generator(struct bench *b, enum ls_cuda_type type, bool all); // generator.c
+// first: with all plans, by the file of plans; all cuts and batches unless brief. Else the whole
+// face at a few batches.
+void bench_generator(struct bench *b, enum ls_cuda_type type, bool first); // generator.c
 
 #endif

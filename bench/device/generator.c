@@ -154,14 +154,15 @@ static void open_generator(struct subject *s, bool warm)
     bench_row(name, "device memory", (double)(before - after) / (1 << 20), "MiB");
 }
 
-void bench_generator(struct bench *b, enum ls_cuda_type type, bool all)
+void bench_generator(struct bench *b, enum ls_cuda_type type, bool first)
 {
     struct subject s = {.bench = b, .type = type};
+    bool all = first && !b->brief;
 
-    open_generator(&s, all);
+    open_generator(&s, first);
     fill(&s);
     for (s.cut = 0; s.cut < (all ? LS_CUDA_CUTS : 1); s.cut++)
-        for (s.count = 1; s.count <= b->batch_max; s.count *= all ? 2 : 8)
+        for (s.count = 1; s.count <= b->batch_max; s.count *= all ? 2 : s.count == 1 ? 16 : 4)
             measure(&s, "");
     s.known = true;
     for (s.cut = 0; all && s.cut < LS_CUDA_CUTS; s.cut++)

@@ -7,6 +7,7 @@
 //   --plans FILE                  file of plans, as lipstreamd's --plan-cache
 //   --model FILE, --detector FILE default: random weights of the original's widths; none
 //   --seconds S                   of measuring a case; default 0.3
+//   --brief                       the generator alone, the whole face, batches 1, 16 and 64
 //   --tiny                        a network of 8 channels, once each: for a stand-in
 #include <math.h>
 #include <stdio.h>
@@ -159,6 +160,10 @@ static void parse(struct arguments *out, struct bench *b, int argc, char **argv)
             b->batch_max = 2;
             continue;
         }
+        if (!strcmp(name, "--brief")) {
+            b->brief = true;
+            continue;
+        }
         if (value && !strcmp(name, "--arithmetic"))
             out->arithmetic = value;
         else if (value && !strcmp(name, "--peak"))
@@ -215,10 +220,10 @@ int main(int argc, char **argv)
     for (int t = LS_CUDA_FP16; t <= LS_CUDA_FP32; t++)
         if (named(a.arithmetic, bench_type((enum ls_cuda_type)t))) {
             bench_generator(&b, (enum ls_cuda_type)t, first);
-            if (first)
+            if (first && !b.brief) {
                 bench_kernels(&b);
-            if (first)
                 bench_convolutions(&b, (enum ls_cuda_type)t);
+            }
             first = false;
         }
     ls_model_close(&model);
