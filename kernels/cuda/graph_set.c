@@ -19,17 +19,17 @@
 enum {
     NAME_MAX_SIZE = 224,
     CACHE_REVISION = 1, // of what is measured with which numbers: a cache of another is of no use
-    TUNED_BATCH =
-        16 // is measured thoroughly: what live sessions come to, and it fills most devices
+    BUCKET_MAX = 64,
+    TUNED_BATCH = 16, // what live sessions come to; it fills most devices
 };
 
 struct family;
 struct ls_cuda_conv {
     struct ls_cuda_conv_shape shape;
     const struct ls_cuda_convs *convs;
-    const struct family *family; // says whether it is plain
-    struct ls_cuda_plan *plan;   // NULL until it is planned, and of plain ones
-    struct ls_cuda_conv *next;   // of the family
+    struct family *family;     // says whether it is plain
+    struct ls_cuda_plan *plan; // NULL until it is planned, and of plain ones
+    struct ls_cuda_conv *next; // of the family
 };
 
 struct family {
@@ -246,6 +246,7 @@ struct order {
     struct ls_cuda_conv *conv[LS_CUDA_BATCHES_MAX];
 };
 
+// Nothing to do if it is there; left to a later call if there is no place.
 static int add_batch(struct order *o, struct ls_cuda_tuned *t, struct ls_cuda_convs *convs,
                      int batch, struct ls_err *err)
 {
@@ -254,25 +255,23 @@ static int add_batch(struct order *o, struct ls_cuda_tuned *t, struct ls_cuda_co
     for (int i = 0; i < t->batch_count; i++)
         if (t->batch[i] == batch)
             return LS_OK;
-    assert(t->batch_count < LS_CUDA_BATCHES_MAX);
+    if (t->batch_count == LS_CUDA_BATCHES_MAX)
+        return LS_OK;
     shape.batch = batch;
     t->batch[t->batch_count] = batch;
     return get_conv(&o->conv[t->batch_count++], convs, o->family, &shape, err);
 }
 
-// A family's first plans: the asked batch size, or, if eager, all buckets too, the tuned one first.
-static int order_family(struct order *o, struct ls_cuda_tuned *t, struct ls_cuda_convs *convs,
-                        const struct ls_cuda_conv *asked, struct ls_err *err)
+// All buckets, the one that is measured thoroughly first.
+static int add_buckets(struct order *o, struct ls_cuda_tuned *t, struct ls_cuda_convs *convs,
+                       struct ls_err *err)
 {
-    int max = convs->params.batch_max, r = LS_OK;
+    int max = convs->params.batch_max;
+    int r = add_batch(o, t, convs, max < TUNED_BATCH ? max : TUNED_BATCH, err);
 
-    t->shape = asked->shape;
-    if (convs->is_eager) {
-        r = add_batch(o, t, convs, max < TUNED_BATCH ? max : TUNED_BATCH, err);
-        for (int batch = 1; batch <= max && batch <= 64 && r == 0; batch *= 2)
-            r = add_batch(o, t, convs, batch, err);
-    }
-    return r < 0 ? r : add_batch(o, t, convs, asked->shape.batch, err);
+    for (int batch = 1; batch <= max && batch <= BUCKET_MAX && r == 0; batch *= 2)
+        r = add_batch(o, t, convs, batch, err);
+    return r;
 }
 
 static bool has_plans(const struct family *f)
@@ -303,79 +302,60 @@ static void take_plans(struct ls_cuda_convs *convs, struct order *o, struct ls_c
     }
 }
 
-typedef int tune_function(struct ls_cuda_tuned *tuned, int count,
-                          const struct ls_cuda_tune_params *params, struct ls_err *err);
+// The order of a family: the one that there is, or a new one.
+static int find_order(struct order *order, struct ls_cuda_tuned *tuned, int *count,
+                      struct ls_cuda_convs *convs, const struct ls_cuda_conv *conv,
+                      struct ls_err *err)
+{
+    struct family *f = conv->family;
+    int k = 0;
 
-static int measure(struct ls_cuda_convs *convs, struct order *order, struct ls_cuda_tuned *tuned,
-                   int count, tune_function *tune, cudaStream_t stream, struct ls_err *err)
+    while (k < *count && order[k].family != f)
+        k++;
+    if (k < *count)
+        return k;
+    order[k].family = f;
+    tuned[k].shape = conv->shape;
+    tuned[k].choice = f->choice;
+    ++*count;
+    if (convs->is_eager && !f->has_choice) {
+        int r = add_buckets(&order[k], &tuned[k], convs, err);
+
+        if (r < 0)
+            return r;
+    }
+    return k;
+}
+
+// Measures: families without a choice (follow false), or batch sizes that came after their family's
+// choice, or whose plan the cache has lost.
+static int measure(struct ls_cuda_convs *convs, struct ls_cuda_conv **conv, int count, bool follow,
+                   cudaStream_t stream, struct ls_err *err)
 {
     const struct ls_cuda_tune_params params = {.description = convs->description,
                                                .device_idx = convs->device_idx,
                                                .handle = convs->handle,
                                                .stream = stream};
-    int r = count > 0 ? tune(tuned, count, &params, err) : LS_OK;
+    struct ls_cuda_tuned *tuned = calloc((size_t)count, sizeof *tuned);
+    struct order *order = calloc((size_t)count, sizeof *order);
+    int n = 0, r = LS_OK;
 
-    for (int i = 0; i < count && r == 0; i++)
+    if (!tuned || !order)
+        r = ls_fail(err, LS_ENOMEM, "no memory for convolutions");
+    for (int i = 0; i < count && r >= 0; i++) {
+        if (follow ? is_planned(conv[i]) : conv[i]->family->has_choice)
+            continue;
+        r = find_order(order, tuned, &n, convs, conv[i], err);
+        if (r >= 0)
+            r = add_batch(&order[r], &tuned[r], convs, conv[i]->shape.batch, err);
+    }
+    if (r >= 0 && n > 0)
+        r = follow ? ls_cuda_retune(tuned, n, &params, err) : ls_cuda_tune(tuned, n, &params, err);
+    for (int i = 0; i < n && r >= 0; i++)
         take_plans(convs, &order[i], &tuned[i]);
-    return r;
-}
-
-// Families without a choice: all that belongs to one.
-static int choose(struct ls_cuda_convs *convs, struct ls_cuda_conv **conv, int count,
-                  cudaStream_t stream, struct ls_err *err)
-{
-    struct ls_cuda_tuned *tuned = calloc((size_t)count, sizeof *tuned);
-    struct order *order = calloc((size_t)count, sizeof *order);
-    int n = 0, r = LS_OK;
-
-    if (!tuned || !order)
-        r = ls_fail(err, LS_ENOMEM, "no memory for convolutions");
-    for (int i = 0; i < count && r == 0; i++) {
-        bool known = conv[i]->family->has_choice;
-
-        for (int k = 0; k < n && !known; k++)
-            known = order[k].family == conv[i]->family;
-        if (known)
-            continue;
-        order[n].family = (struct family *)conv[i]->family;
-        r = order_family(&order[n], &tuned[n], convs, conv[i], err);
-        n++;
-    }
-    if (r == 0)
-        r = measure(convs, order, tuned, n, ls_cuda_tune, stream, err);
     free(tuned);
     free(order);
-    return r;
-}
-
-// Batch sizes that came after their family's choice, or whose plan the cache has lost.
-static int follow(struct ls_cuda_convs *convs, struct ls_cuda_conv **conv, int count,
-                  cudaStream_t stream, struct ls_err *err)
-{
-    struct ls_cuda_tuned *tuned = calloc((size_t)count, sizeof *tuned);
-    struct order *order = calloc((size_t)count, sizeof *order);
-    int n = 0, r = LS_OK;
-
-    if (!tuned || !order)
-        r = ls_fail(err, LS_ENOMEM, "no memory for convolutions");
-    for (int i = 0; i < count && r == 0; i++) {
-        bool known = is_planned(conv[i]);
-
-        for (int k = 0; k < n && !known; k++)
-            known = order[k].conv[0] == conv[i];
-        if (known)
-            continue;
-        order[n].family = (struct family *)conv[i]->family;
-        tuned[n].choice = order[n].family->choice;
-        tuned[n].shape = conv[i]->shape;
-        r = add_batch(&order[n], &tuned[n], convs, conv[i]->shape.batch, err);
-        n++;
-    }
-    if (r == 0)
-        r = measure(convs, order, tuned, n, ls_cuda_retune, stream, err);
-    free(tuned);
-    free(order);
-    return r;
+    return r < 0 ? r : LS_OK;
 }
 
 // --- the set -----------------------------------------------------------------------------------
@@ -502,14 +482,17 @@ static int plan_convs(struct ls_cuda_convs *convs, struct ls_cuda_conv **conv, i
     if (missing == 0)
         return LS_OK;
     for (int i = 0; i < count; i++)
-        read_choice(convs, (struct family *)conv[i]->family);
+        read_choice(convs, conv[i]->family);
     r = read_plans(convs, conv, count, err);
     if (r == 0)
-        r = choose(convs, conv, count, stream, err);
+        r = measure(convs, conv, count, false, stream, err);
     if (r == 0)
-        r = follow(convs, conv, count, stream, err);
+        r = measure(convs, conv, count, true, stream, err);
     if (r == 0)
-        r = choose(convs, conv, count, stream, err); // what could not be followed
+        r = measure(convs, conv, count, false, stream, err); // what could not be followed
+    for (int i = 0; i < count && r == 0; i++)
+        if (!is_planned(conv[i])) // more batch sizes of one family at once than there are buckets
+            r = ls_fail(err, LS_EINTERNAL, "a convolution has no plan");
     if (r == 0)
         describe(convs);
     return r;

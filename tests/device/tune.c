@@ -249,6 +249,16 @@ static void check_plan(void)
         (void)get(convs, i, 1, "plan");
     CHECK(fake_built == SHAPES + 1, "plan");
     ls_cuda_convs_free(&convs);
+
+    // With a cache all buckets, and a batch size that is none of them.
+    unlink(cache_path);
+    convs = open_set(cache_path, "plan for all");
+    list[0].batch = 2 * BATCH_MAX;
+    fake_built = 0;
+    CHECK(ls_cuda_convs_plan(convs, list, 1, NULL, &err) == 0, "plan for all");
+    CHECK(fake_built == 5, "plan for all");
+    CHECK(is_invariant(convs, 1, "plan for all") && fake_built == 5, "plan for all");
+    ls_cuda_convs_free(&convs);
 }
 
 // A file that is not whole any more: what is left of it is used or not, never trusted.
