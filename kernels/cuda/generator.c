@@ -76,6 +76,9 @@ static int upload_row(const struct ls_cuda_generator *g, int row, cudaStream_t s
                       "the generator's weights");
     if (r == 0)
         r = ls_cuda_check(err, (int)cudaStreamSynchronize(stream), "the generator's weights");
+    // The copy may still read what is freed below.
+    if (r < 0 && cudaStreamSynchronize(stream) != cudaSuccess)
+        (void)cudaGetLastError();
 done:
     free(packed);
     return r;
