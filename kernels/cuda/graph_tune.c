@@ -16,9 +16,10 @@
 enum {
     GROUP_MAX = 16, // shapes at once: work enough for many processors, and a bound on memory
     CANDIDATES_MAX = LS_CUDA_PROPOSALS_MAX,
-    CANDIDATES_FEW = 3, // where few processors would take many minutes to compile more
+    CANDIDATES_FEW = 4, // where few processors would take many minutes to compile more
     WIDTH_FULL = 8,     // processors that are not few
-    OPTIONS_MAX = 2     // at the other batch sizes: the choice, and cuDNN's favourite
+    FAVOURITES_MAX = 2,
+    OPTIONS_MAX = 1 + FAVOURITES_MAX // at the other batch sizes: the choice, cuDNN's favourites
 };
 
 struct option {
@@ -32,8 +33,8 @@ struct tuning {
     struct ls_cuda_tuned *t;
     struct option candidate[CANDIDATES_MAX]; // at the first batch size
     int candidate_count;
-    struct ls_cuda_config favourite[LS_CUDA_BATCHES_MAX];
-    bool has_favourite[LS_CUDA_BATCHES_MAX];
+    struct ls_cuda_config favourite[LS_CUDA_BATCHES_MAX][FAVOURITES_MAX];
+    int favourite_count[LS_CUDA_BATCHES_MAX];
     struct option *chosen; // the candidate whose turn it is
     struct option option[LS_CUDA_BATCHES_MAX][OPTIONS_MAX];
     int option_count[LS_CUDA_BATCHES_MAX];
@@ -83,16 +84,26 @@ static void clear_jobs(struct group *g)
 
 // --- what cuDNN proposes -----------------------------------------------------------------------
 
+// How many proposals are worth their compilation. Above the tuned batch size more than one: there
+// throughput is made.
+static int proposals_for(const struct ls_cuda_tuned *t, int batch_idx)
+{
+    bool few = ls_cuda_jobs_width() < WIDTH_FULL;
+
+    if (batch_idx == 0)
+        return few ? CANDIDATES_FEW : CANDIDATES_MAX;
+    return !few && t->batch[batch_idx] > t->batch[0] ? FAVOURITES_MAX : 1;
+}
+
 static int propose(struct group *g, struct ls_err *err)
 {
-    int first = ls_cuda_jobs_width() < WIDTH_FULL ? CANDIDATES_FEW : CANDIDATES_MAX;
     int r = LS_OK, job = 0;
 
     for (int i = 0; i < g->count; i++)
         for (int b = 0; b < g->tuning[i].t->batch_count && r == 0; b++)
             r = add_job(g, &g->tuning[i], b,
                         &(struct ls_cuda_job){.kind = LS_CUDA_JOB_PROPOSE,
-                                              .proposals_max = b == 0 ? first : 1},
+                                              .proposals_max = proposals_for(g->tuning[i].t, b)},
                         err);
     if (r < 0)
         return r;
@@ -103,10 +114,10 @@ static int propose(struct group *g, struct ls_err *err)
             const struct ls_cuda_job *done = &g->job[job++];
             int found = done->r == 0 ? done->proposal_count : 0; // a shape it knows nothing of
 
-            tuning->has_favourite[b] = found > 0;
-            tuning->favourite[b] = done->proposal[0];
             for (int k = 0; k < found && b == 0; k++)
                 tuning->candidate[tuning->candidate_count++].config = done->proposal[k];
+            for (int k = 0; k < found && b > 0; k++)
+                tuning->favourite[b][tuning->favourite_count[b]++] = done->proposal[k];
         }
     clear_jobs(g);
     return LS_OK;
@@ -267,8 +278,8 @@ static int try_turn(struct group *g, int *open, struct ls_err *err)
         tuning->is_settled = tuning->t->choice.plain = !tuning->chosen;
         for (int b = 1; b < tuning->t->batch_count && tuning->chosen; b++) {
             add_option(tuning, b, &tuning->chosen->config);
-            if (tuning->has_favourite[b])
-                add_option(tuning, b, &tuning->favourite[b]);
+            for (int k = 0; k < tuning->favourite_count[b]; k++)
+                add_option(tuning, b, &tuning->favourite[b][k]);
         }
     }
     r = build_options(g, 1, err);
