@@ -4,6 +4,7 @@
 // opens it on the loop before there is a session; the copies run on any thread.
 #include "video_device.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +15,9 @@
 
 #include "encode_parts.h"
 
-enum {
-    // AV_CUDA_USE_PRIMARY_CONTEXT of libavutil/hwcontext_cuda.h, which cannot be included without
-    // CUDA: the context that CUDA's runtime uses, so that its pointers are FFmpeg's, too.
-    PRIMARY_CONTEXT = 1,
+// AVCUDADeviceContext of libavutil/hwcontext_cuda.h, which cannot be included without CUDA.
+struct cuda_context {
+    void *context, *stream, *internal;
 };
 
 // H.264 in 8 bits, which every NVDEC has; what a stream then needs is found out stream by stream.
@@ -32,10 +32,49 @@ static bool find_decoder(void)
     return false;
 }
 
+// The context that CUDA's runtime uses on device 0, so that its pointers are FFmpeg's, too; NULL:
+// there is none. Kept until the process ends, as the runtime does. FFmpeg could take it by itself
+// (AV_CUDA_USE_PRIMARY_CONTEXT), but does so only where it was the first to, or the context happens
+// to have the flags that FFmpeg would have given it.
+static void *find_context(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *context = NULL;
+    int (*retain)(void **context, int device) = NULL;
+    int (*get)(int *device, int idx) = NULL;
+    int device;
+
+    if (library) {
+        retain = (int (*)(void **, int))dlsym(library, "cuDevicePrimaryCtxRetain");
+        get = (int (*)(int *, int))dlsym(library, "cuDeviceGet");
+    }
+    if (!retain || !get || get(&device, 0) != 0 || retain(&context, device) != 0)
+        return NULL;
+    return context;
+}
+
+static int open_hw(AVBufferRef **out)
+{
+    AVBufferRef *hw = av_hwdevice_ctx_alloc(AV_HWDEVICE_TYPE_CUDA);
+    void *context = find_context();
+    int r = !hw ? AVERROR(ENOSYS) : context ? 0 : AVERROR(ENODEV);
+
+    if (r == 0) {
+        AVHWDeviceContext *device = (AVHWDeviceContext *)hw->data;
+
+        ((struct cuda_context *)device->hwctx)->context = context;
+        r = av_hwdevice_ctx_init(hw);
+    }
+    if (r < 0)
+        av_buffer_unref(&hw);
+    else
+        *out = hw;
+    return r;
+}
+
 static void probe(struct ls_video_device *d, const struct ls_options *opt)
 {
     struct ls_err err = {0};
-    int r = av_hwdevice_ctx_create(&d->hw, AV_HWDEVICE_TYPE_CUDA, NULL, NULL, PRIMARY_CONTEXT);
+    int r = open_hw(&d->hw);
 
     if (r < 0) {
         snprintf(d->note, sizeof d->note, "FFmpeg has no CUDA device here: %s", av_err2str(r));
