@@ -315,21 +315,17 @@ void block_run(unsigned number)
 }
 
 #ifdef LS_SHIM_TSAN
-// Threads without barriers need no stack of their own to be told apart; nor are blocks ordered.
+// Threads take turns on a few fibers, so that they are told apart; nor are blocks ordered.
 void flat_thread()
 {
-    static void *others[64];
     static unsigned next;
-    void **to = &others[next++ % 64];
+    struct fiber *f = &fibers[next++ % 64];
 
-    if (!*to)
-        *to = __tsan_create_fiber(0);
+    for (; fiber_count < 64; fiber_count++)
+        fiber_init(&fibers[fiber_count]);
+    f->index = threadIdx;
     __tsan_release(&start_token);
-    __tsan_switch_to_fiber(*to, 1);
-    __tsan_acquire(&start_token);
-    (*body)();
-    __tsan_release(&end_token);
-    __tsan_switch_to_fiber(host.tsan, 1);
+    resume(f);
 }
 #else
 void flat_thread()
@@ -445,7 +441,7 @@ void ls_shim_bad_pointer(const char *kernel, const void *memory)
 
 void ls_shim_barrier(int site)
 {
-    if (!current)
+    if (!current || shape->flat)
         fault("__syncthreads in a FLAT kernel", site);
     __tsan_release(&barrier_token);
     wait_as(AT_BARRIER, site);
@@ -454,7 +450,7 @@ void ls_shim_barrier(int site)
 
 static void warp_wait(unsigned mask, int from, int site)
 {
-    if (!current)
+    if (!current || shape->flat)
         fault("a warp operation in a FLAT kernel", site);
     if (!(mask >> (current - fibers) % WARP & 1))
         fault("a warp operation by a thread that its mask leaves out", site);
