@@ -63,7 +63,7 @@ LS_MUST int ls_cuda_conv_get(struct ls_cuda_conv **out, struct ls_cuda_convs *co
 LS_MUST int ls_cuda_convs_plan(struct ls_cuda_convs *convs, const struct ls_cuda_conv_shape *shape,
                                int count, cudaStream_t stream, struct ls_err *err);
 // weight [c_out][kh][kw][c_in], transposed [c_in][kh][kw][c_out], of the stored type; bias float
-// [c_out]. May be captured into a CUDA graph.
+// [c_out]; both at multiples of 16 bytes. May be captured into a CUDA graph.
 LS_MUST int ls_cuda_conv_run(const struct ls_cuda_conv *conv, void *out, const void *in,
                              const void *weight, const float *bias, cudaStream_t stream,
                              struct ls_err *err);
