@@ -3,7 +3,9 @@
 // in the order that the kernels read. Rows of the same depth and kind go together, an addition goes
 // into the convolution before it, and memory is used again when its last reader's depth is past.
 // Called by detect.c; device thread. What surprises: all is known when the network is, so a run is
-// a CUDA graph, made when the first stream asks for it.
+// a CUDA graph, made when it is asked for the second time, for a kernel's code may be loaded when
+// it is first launched, which not every driver does during a capture. Without a graph, launches are
+// made one by one.
 #include "netrun.h"
 
 #include <assert.h>
@@ -40,6 +42,7 @@ struct ls_cuda_netrun {
     float **output; // [output_count]
     int output_count;
     cudaGraphExec_t graph; // NULL: not captured yet
+    bool ran, graphless;   // graphless: it cannot be captured
 };
 
 // While a network is planned.
@@ -479,13 +482,14 @@ static int capture(struct ls_cuda_netrun *run, cudaStream_t stream, struct ls_er
 
 int ls_cuda_netrun_run(struct ls_cuda_netrun *run, cudaStream_t stream, struct ls_err *err)
 {
-    int r = 0;
+    int r;
 
-    if (!stream) // the default stream cannot be captured
-        return queue(run, stream, err);
-    if (!run->graph)
-        r = capture(run, stream, err);
-    if (r == 0)
-        r = ls_cuda_check(err, cudaGraphLaunch(run->graph, stream), "detector");
+    // The default stream cannot be captured.
+    if (stream && run->ran && !run->graph && !run->graphless)
+        run->graphless = capture(run, stream, NULL) < 0;
+    if (stream && run->graph)
+        return ls_cuda_check(err, cudaGraphLaunch(run->graph, stream), "detector");
+    r = queue(run, stream, err);
+    run->ran = run->ran || r == 0;
     return r;
 }
