@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every operation of the fast back ends against ref, on random, extreme and odd-sized data; then
 // that batch size, lane and thread do not change one byte of what is generated. With --bench (and
-// --csv) it measures instead (_bench.c). LS_SHARED names the folder with the detector's weights;
-// without them the detector's rows are left out by name.
+// --csv) it measures instead (_bench.c). LS_DETECTOR names the detector's weights, else LS_SHARED
+// the folder with YuNet's; without them the detector's rows are left out by name.
 #include "kernels/backend.h"
 #include "tests/kernels/_bench.h"
 #include "tests/kernels/_narrow.h"
@@ -448,6 +448,8 @@ static void check_back_end(const char *name, const char *module, const struct su
 
     snprintf(detector, sizeof detector, "%s/models/yunet/face_detection_yunet_2023mar.onnx",
              check_shared());
+    if (getenv("LS_DETECTOR"))
+        snprintf(detector, sizeof detector, "%s", getenv("LS_DETECTOR"));
     file = fopen(detector, "rb");
     if (file)
         fclose(file);
