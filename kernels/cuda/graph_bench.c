@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trials of plans (graph_bench.h). What surprises: the test's numbers are k / 1024 with |k| < 1024,
-// which half, TF32 and float all hold exactly. So products are exact too, and a right plan differs
-// from the plain kernel by the rounding of sums and of the result alone.
+// Trials of plans (graph_bench.h). What surprises: the test's numbers are chosen so that the digest
+// shows in which order a plan adds up. They are k / 2^11 / 2^e, which half, TF32 and float all hold
+// exactly, so products are exact and a right plan differs from the plain kernel by the rounding of
+// sums and of the result alone; but of many different e, so that every sum is rounded (numbers on
+// one grid of 2^-10 have exact sums up to 2: any order gives the same). And each channel's bias
+// takes the sum in the middle of the picture away, so that its last bits are not rounded off with
+// the result: of 512 halves one or none would differ otherwise.
 #include "graph_bench.h"
 
 #ifndef LS_CUDA_NO_CUDNN
@@ -18,7 +22,8 @@ enum {
     RUNS = 8,      // in one captured graph: a launch costs the host as much as a small layer takes
     REPEATS = 3,   // of the graph; the fastest counts
     SLOW_MS = 200, // of a first graph: no need for more
-    WEIGHT_SHIFT = 3 // weights are smaller by 2^3, so that sums over 9216 terms stay under 2^6
+    WEIGHT_SHIFT = 1, // weights are smaller by 2, so that sums over 9216 terms stay under 2^5
+    EXPONENTS = 8,    // a power of 2
 };
 
 struct ls_cuda_bench {
@@ -122,17 +127,10 @@ void ls_cuda_bench_free(struct ls_cuda_bench **bench)
 
 // --- numbers -----------------------------------------------------------------------------------
 
-// k / 2^(10 + shift) as half; |k| < 1024, shift at most 4, so that it is a normal number or 0.
-static uint16_t half_of(int k, int shift)
+// k / 2^(11 + shift) as half; k has 11 bits, shift is at most 13, so that it is a normal number.
+static uint16_t half_of(unsigned k, int shift)
 {
-    unsigned m = (unsigned)abs(k), e = 0;
-
-    if (m == 0)
-        return 0;
-    while (m >> (e + 1))
-        e++;
-    return (uint16_t)((k < 0 ? 0x8000u : 0) | (e + 5 - (unsigned)shift) << 10 |
-                      ((m << (10 - e)) & 0x3ff));
+    return (uint16_t)((14u - (unsigned)shift) << 10 | (k & 0x3ff));
 }
 
 static float float_of(uint16_t half)
@@ -149,14 +147,13 @@ static void fill_numbers(void *out, size_t count, enum ls_cuda_type type, int sh
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t word = ls_splitmix_next(&seed);
-        int k = (int)(word >> 54); // 10 bits; another one is the sign
+        unsigned k = 0x400 | (unsigned)(word >> 54); // 10 bits of chance
+        int e = shift + (int)(word >> 1 & (EXPONENTS - 1));
 
-        if (word & 1)
-            k = -k;
         if (type == LS_CUDA_FP16)
-            ((uint16_t *)out)[i] = half_of(k, shift);
+            ((uint16_t *)out)[i] = (uint16_t)(half_of(k, e) | (word & 1) << 15);
         else
-            ((float *)out)[i] = ldexpf((float)k, -10 - shift);
+            ((float *)out)[i] = ldexpf(word & 1 ? -(float)k : (float)k, -11 - e);
     }
 }
 
@@ -179,6 +176,12 @@ static bool is_near(float a, float b)
     return fabsf(a - b) <= 2e-3f + 4e-3f * fabsf(b); // false for NaN, as where nothing was written
 }
 
+static float number_at(const struct ls_cuda_bench *b, const unsigned char *item, int64_t i)
+{
+    return b->shape.type == LS_CUDA_FP16 ? float_of(((const uint16_t *)item)[i])
+                                         : ((const float *)item)[i];
+}
+
 // Whether one item is what is expected, where it is written.
 static bool is_expected(struct ls_cuda_trial *out, const struct ls_cuda_bench *b)
 {
@@ -188,10 +191,7 @@ static bool is_expected(struct ls_cuda_trial *out, const struct ls_cuda_bench *b
         for (int x = 0; x < t->w; x++)
             for (int c = 0; c < t->c; c++) {
                 int64_t i = y * t->row + x * t->pixel + c;
-                bool half = b->shape.type == LS_CUDA_FP16;
-                float got = half ? float_of(((uint16_t *)b->first)[i]) : ((float *)b->first)[i];
-                float want =
-                    half ? float_of(((uint16_t *)b->expected)[i]) : ((float *)b->expected)[i];
+                float got = number_at(b, b->first, i), want = number_at(b, b->expected, i);
 
                 if (!is_near(got, want)) {
                     snprintf(out->why, sizeof out->why,
@@ -250,35 +250,49 @@ static int upload_all(struct ls_cuda_bench *b, struct ls_err *err)
 
     fill_numbers(b->fill, weight_count(s), s->type, WEIGHT_SHIFT, 1);
     r = upload(b, b->weight, weight_count(s) * number, err);
-    fill_numbers(b->fill, (size_t)s->out.c, LS_CUDA_FP32, 0, 2);
-    if (r == 0)
-        r = upload(b, b->bias, (size_t)s->out.c * sizeof(float), err);
     fill_numbers(b->fill, (size_t)s->in.item, s->type, 0, 3);
     for (int i = 0; i < b->params.batch_max && r == 0; i++)
         r = upload(b, (unsigned char *)b->in + (size_t)i * item, item, err);
     return r;
 }
 
-int ls_cuda_bench_load(struct ls_cuda_bench *b, const struct ls_cuda_conv_shape *shape,
-                       struct ls_err *err)
+// What the plain kernel makes of one item, into `expected`.
+static int expect(struct ls_cuda_bench *b, const struct ls_cuda_conv_shape *shape,
+                  struct ls_err *err)
 {
-    int r;
+    int r = upload(b, b->bias, (size_t)shape->out.c * sizeof(float), err);
 
-    b->shape = *shape;
-    b->shape.batch = 1;
-    b->good_digest = 0;
-    assert((size_t)shape->in.item * ls_cuda_size(shape->type) * (size_t)b->params.batch_max <=
-           b->in_size);
-    r = upload_all(b, err);
     if (r == 0)
         r = wipe(b, 1, err);
     if (r == 0)
         r = ls_cuda_check(
-            err, ls_cuda_conv_plain(&b->shape, b->out, b->in, b->weight, b->bias, b->params.stream),
+            err, ls_cuda_conv_plain(shape, b->out, b->in, b->weight, b->bias, b->params.stream),
             "the plain convolution");
+    return r < 0 ? r : download(b, b->expected, 0, out_item(b), err);
+}
+
+int ls_cuda_bench_load(struct ls_cuda_bench *b, const struct ls_cuda_conv_shape *shape,
+                       struct ls_err *err)
+{
+    const struct ls_cuda_tensor *out = &b->shape.out;
+    struct ls_cuda_conv_shape sums = *shape;
+    int64_t middle = (shape->out.h / 2) * shape->out.row + (shape->out.w / 2) * shape->out.pixel;
+    float *bias = (float *)b->fill;
+    int r;
+
+    b->shape = *shape;
+    b->shape.batch = sums.batch = 1;
+    sums.act = LS_ACT_NONE;
+    b->good_digest = 0;
+    assert((size_t)shape->in.item * ls_cuda_size(shape->type) * (size_t)b->params.batch_max <=
+           b->in_size);
+    r = upload_all(b, err);
+    memset(bias, 0, (size_t)out->c * sizeof *bias);
     if (r == 0)
-        r = download(b, b->expected, 0, out_item(b), err);
-    return r;
+        r = expect(b, &sums, err);
+    for (int c = 0; c < out->c && r == 0; c++)
+        bias[c] = -number_at(b, b->expected, middle + c);
+    return r < 0 ? r : expect(b, &b->shape, err);
 }
 
 static int run(const struct ls_cuda_bench *b, const struct ls_cuda_plan *plan, struct ls_err *err)

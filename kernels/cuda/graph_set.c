@@ -18,7 +18,7 @@
 
 enum {
     NAME_MAX_SIZE = 224,
-    CACHE_REVISION = 1, // of what is measured with which numbers: a cache of another is of no use
+    CACHE_REVISION = 2, // of what is measured with which numbers: a cache of another is of no use
     BUCKET_MAX = 64,
     TUNED_BATCH = 16, // what live sessions come to; it fills most devices
 };

@@ -142,6 +142,8 @@ static const struct row {
      "cuDNN 9.19"},
     {"other bytes at 8 alone", {{.id = 1, .other_from = 8}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 1,
      "cuDNN 9.19"},
+    {"another order of sums at 4", {{.id = 1, .turned_from = 4}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2,
+     1, "cuDNN 9.19"},
     {"other bytes everywhere", {{.id = 1, .other_from = 1}}, 0, 0, 1, 1, "cuDNN 9.19"},
     {"not to be had at 8", {{.id = 1, .fails_from = 8}, {.id = 2, .slow_us = SLOW_US}}, 0, 0, 2, 1,
      "cuDNN 9.19"},

@@ -15,6 +15,7 @@
 #include <cudnn_graph.h>
 
 #include "kernels/cuda/conv.h"
+#include "tests/kernels/_device.h"
 
 struct fake_engine fake_engines[FAKE_ENGINES_MAX];
 int fake_favourite_to, fake_favourite, fake_last_engine;
@@ -321,7 +322,42 @@ struct fault {
     struct ls_cuda_conv_shape shape;
     struct fake_engine engine;
     unsigned char *out;
+    const uint16_t *in, *weight;
+    const float *bias;
 };
+
+// One number of the result, its terms from the last to the first.
+static float turned_sum(const struct fault *f, const uint16_t *in, int y, int x, int c)
+{
+    const struct ls_cuda_conv_shape *s = &f->shape;
+    const struct ls_cuda_tensor *t = &s->in;
+    float sum = 0;
+
+    for (int k = s->kernel[0] * s->kernel[1] - 1; k >= 0; k--) {
+        int v = y * s->stride[0] - s->pad[0] + k / s->kernel[1];
+        int u = x * s->stride[1] - s->pad[1] + k % s->kernel[1];
+        const uint16_t *w =
+            f->weight + ((size_t)(c * s->kernel[0] * s->kernel[1] + k)) * (size_t)t->c;
+
+        for (int i = t->c - 1; i >= 0 && v >= 0 && v < t->h && u >= 0 && u < t->w; i--)
+            sum += half_get(in[v * t->row + u * t->pixel + i]) * half_get(w[i]);
+    }
+    sum += f->bias[c];
+    return s->act == LS_ACT_RELU && sum < 0 ? 0 : sum;
+}
+
+static void turn_sums(const struct fault *f)
+{
+    const struct ls_cuda_conv_shape *s = &f->shape;
+    uint16_t *out = (uint16_t *)f->out;
+
+    for (int n = 0; n < s->batch; n++)
+        for (int y = 0; y < s->out.h; y++)
+            for (int x = 0; x < s->out.w; x++)
+                for (int c = 0; c < s->out.c; c++)
+                    out[n * s->out.item + y * s->out.row + x * s->out.pixel + c] =
+                        half_put(turned_sum(f, f->in + n * s->in.item, y, x, c));
+}
 
 // On the stream, after the convolution; a captured graph runs it many times, so it stays.
 static void misbehave(void *arg)
@@ -333,6 +369,8 @@ static void misbehave(void *arg)
         usleep((unsigned)f->engine.slow_us);
     if (f->engine.wrong)
         memset(f->out, 0x41, 4);
+    if (f->engine.turned_from && f->shape.batch >= f->engine.turned_from && !f->shape.transposed)
+        turn_sums(f);
     for (int i = 0;
          f->engine.other_from && f->shape.batch >= f->engine.other_from && i < f->shape.batch; i++)
         f->out[(size_t)i * item] ^= 1;
@@ -353,7 +391,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     for (int i = 0; i < 4; i++)
         assert((size_t)pointer[i] % 16 == 0);
     // In the order in which graph.c names them: input, weights, bias, output.
-    *f = (struct fault){p->shape, *engine_of(p->engine), pointer[3]};
+    *f = (struct fault){p->shape,  *engine_of(p->engine), pointer[3], pointer[0], pointer[1],
+                        pointer[2]};
     faults[fault_count++] = f;
     fake_last_engine = p->engine;
     if (ls_cuda_conv_plain(&p->shape, pointer[3], pointer[0], pointer[1], pointer[2], stream_now) ||

@@ -9,10 +9,12 @@
 
 struct fake_engine {
     int id;
-    int slow_us;    // a run
-    bool wrong;     // one number of the result is
-    int other_from; // from this batch size on the last bit of each item is another; 0: never
-    int fails_from; // from this batch size on it cannot be had; 0: never
+    int slow_us;     // a run
+    bool wrong;      // one number of the result is
+    int other_from;  // from this batch size on the last bit of each item is another; 0: never
+    int turned_from; // from this batch size on it adds up in the opposite order (ordinary fp16
+                     // ones)
+    int fails_from;  // from this batch size on it cannot be had; 0: never
     int workspace_size;
     bool random; // says that its result is not repeatable
 };
