@@ -16,8 +16,8 @@ int ls_cuda_memory_alloc(void **out, size_t size, struct ls_err *err)
 
 void ls_cuda_memory_free(void **memory)
 {
-    if (*memory)
-        cudaFree(*memory); // a failure is an earlier one's, which was told
+    if (*memory && cudaFree(*memory) != cudaSuccess)
+        (void)cudaGetLastError(); // an earlier one's, which was told
     *memory = NULL;
 }
 

@@ -107,6 +107,14 @@ int ls_cuda_faces_composite(struct ls_cuda_faces *f, const struct ls_frame *fram
     return r;
 }
 
+// There are records for full batches in flight, and besides only for faces that are known.
+static bool has_records(const struct ls_cuda_faces *f, int count)
+{
+    for (int i = 0; i < LS_CUDA_FACES_DEPTH && i < f->flying; i++)
+        count += f->flight[(f->first + i) % LS_CUDA_FACES_DEPTH].pass.count;
+    return count <= f->params.record_count;
+}
+
 int ls_cuda_faces_generate(struct ls_cuda_faces *f, const struct ls_generate_job *job,
                            struct ls_err *err)
 {
@@ -114,6 +122,9 @@ int ls_cuda_faces_generate(struct ls_cuda_faces *f, const struct ls_generate_job
     const uint8_t *made;
     int r;
 
+    if (!has_records(f, job->count))
+        return ls_fail(err, LS_EFIELD, "no room for %d faces beside %d batches that were begun",
+                       job->count, f->flying);
     ls_cuda_pass_begin(p);
     for (int cut = 0; cut < LS_CUDA_CUTS; cut++)
         for (int i = 0; i < job->count; i++) {

@@ -37,6 +37,35 @@ static void check_faults(void)
     rig_close(&rig);
 }
 
+// With no memory for known faces, two batches in flight have all records: no face can be generated
+// beside them.
+static void check_records(void)
+{
+    static struct batch b, c;
+    static const int first = 2, second = 7;
+    static uint8_t face[FACE];
+    static float mel[MEL], made[FACE];
+    const struct ls_generate_job job = {.out = made, .face = face, .mel = mel, .count = 1};
+    struct rig rig = rig_open("fp32", 1, 0);
+    struct ls_err err = {0};
+
+    batch_fill(&b, &first, 1, false);
+    batch_fill(&c, &second, 1, false);
+    start(&rig, &b, "records");
+    CHECK(rig.ops->generate_rows(rig.lane, &job, &err) == 0, "a record is left");
+    start(&rig, &c, "records");
+    CHECK(rig.ops->generate_rows(rig.lane, &job, &err) == LS_EFIELD && err.text[0],
+          "no record is left");
+    finish(&rig, "records");
+    finish(&rig, "records");
+    check_batch("beside a refusal", &b, &first);
+    check_batch("beside a refusal", &c, &second);
+    CHECK(rig.ops->generate_rows(rig.lane, &job, &err) == 0, "records are free again");
+    batch_free(&b);
+    batch_free(&c);
+    rig_close(&rig);
+}
+
 // Every call to the device fails once, in two batches in flight; then all goes well again.
 static void check_failures_of_calls(void)
 {
@@ -140,6 +169,7 @@ int main(void)
     want_scene(2);
     want_scene(7);
     check_faults();
+    check_records();
     check_failures_of_calls();
     check_failures_of_open();
     wanted_free();
