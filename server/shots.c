@@ -163,9 +163,11 @@ static int fetch_rows(const struct ls_session *s, uint8_t *to, const struct ls_f
                            .row_count = LS_SIGNATURE_ROWS,
                            .from_device = true};
 
-    if (first + (LS_SIGNATURE_ROWS - 1) * step == ls_track_signature_row(f, LS_SIGNATURE_ROWS - 1))
+    if (step > 0 &&
+        first + (LS_SIGNATURE_ROWS - 1) * step == ls_track_signature_row(f, LS_SIGNATURE_ROWS - 1))
         return ls_backend_copy(s->engine->backend, &copy, err);
     copy.row_count = 1;
+    copy.from_stride = (size_t)f->stride[0]; // of a low picture several rows are the same one
     for (int i = 0; i < LS_SIGNATURE_ROWS && r == 0; i++) {
         copy.to = to + (size_t)i * copy.to_stride;
         copy.from = f->plane[0] + (size_t)ls_track_signature_row(f, i) * (size_t)f->stride[0];
@@ -268,22 +270,22 @@ static void on_face_done(struct ls_work *w)
 }
 
 // Names what the generator sees of a frame that is shown again and again: the session, the source
-// frame and the box. 0: shown once.
+// frame and the box. The session's number stands in it as it is: whatever boxes a caller sends, no
+// face of another session can be meant. 0: shown once.
 static uint64_t source_key(const struct ls_session *s, const struct shot *shot)
 {
     const struct ls_box *box = &shot->spot.face.box;
     uint64_t key = 0xcbf29ce484222325; // FNV-1a's start and step, on 32-bit words
-    uint32_t word[8] = {(uint32_t)s->serial, (uint32_t)(s->serial >> 32),
-                        (uint32_t)shot->source_idx, shot->buffer >= 0};
+    uint32_t word[6] = {(uint32_t)shot->source_idx, shot->buffer >= 0};
 
     if (shot->buffer < 0 && !ls_spots_repeat(s))
         return 0;
-    memcpy(word + 4, box, sizeof *box);
-    for (int i = 0; i < 8; i++) {
+    memcpy(word + 2, box, sizeof *box);
+    for (int i = 0; i < 6; i++) {
         key = (key ^ word[i]) * 0x100000001b3;
         key ^= key >> 32; // FNV alone hardly carries the upper bits of a word down
     }
-    return key ? key : 1;
+    return (uint64_t)s->serial << 40 | (key >> 24 ? key >> 24 : 1);
 }
 
 static void generate(struct ls_session *s, struct shot *shot)
