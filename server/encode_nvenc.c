@@ -9,9 +9,11 @@
 
 #include "encode_parts.h"
 
+// p6 and p7 may look ahead (libavcodec/nvenc.c), which may hold back more frames than
+// encode_video.c keeps durations for, and cannot be switched off by an option.
 static const char *const presets[] = {
-    [LS_SPEED_ULTRAFAST] = "p1", [LS_SPEED_SUPERFAST] = "p2", [LS_SPEED_VERYFAST] = "p4",
-    [LS_SPEED_FASTER] = "p5",    [LS_SPEED_MEDIUM] = "p6",
+    [LS_SPEED_ULTRAFAST] = "p1", [LS_SPEED_SUPERFAST] = "p2", [LS_SPEED_VERYFAST] = "p3",
+    [LS_SPEED_FASTER] = "p4",    [LS_SPEED_MEDIUM] = "p5",
 };
 
 // The pool of surfaces that frames are copied into.
