@@ -11,9 +11,11 @@
 #              out, by number of streams: latency, device memory, until they are not held. Callers and encoders share
 #              the processors with the server
 #   kernels    every operation through the table that the service calls (tests/kernels/check.c)
-#   torch      tests/gpu.sh torch, if it has run: its rows are taken along when the file is written next
+#   torch      of tests/gpu.sh torch
 #
 #   bench/gpu.sh --write     only writes the file from the logs that are there
+#
+# Cases that an earlier run of the same day has in the file and this one has not stay in it.
 set -euo pipefail
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
@@ -60,7 +62,7 @@ name_of_device()
     fi
 }
 
-# Rows of all logs, the part's own and those of other parts of tests/gpu.sh, under a head that names things.
+# Rows of all logs, these and those of other parts of tests/gpu.sh, under a head that names things.
 write_file()
 {
     local name slug out commit
@@ -76,12 +78,21 @@ write_file()
         echo "# commit: $commit"
         echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
         [ ! -s "$work/peak.txt" ] || echo "# matrix peak, TFLOP/s: $(cat "$work/peak.txt")"
-        sed -nE '/^# (device|generator|torch)/p' "$log"/*.log
+        sed -nE '/^# (device|generator|torch)/p' "$log"/*.log 2>/dev/null || true
         echo "bench,case,value,unit"
-        sed -nE '/^(device|service|kernels|torch),[^,]+,[0-9.e+-]+,[^,]+$/p' \
-            $(ls -tr "$log"/*.log build/gpu-log/cache.log build/gpu-log/torch.log 2>/dev/null)
-    } >"$out"
+        { rows "$log"/*.log build/gpu-log/{cache,torch}.log && rows "$out"; } | awk -F, '!seen[$1 "," $2]++'
+    } >"$work/results.csv"
+    mv "$work/results.csv" "$out"
     echo "written: $out ($(grep -cvE '^#|^bench,' "$out" || true) rows)"
+}
+
+# Rows of those files that are there.
+rows()
+{
+    local file
+    for file in "$@"; do
+        [ ! -f "$file" ] || sed -nE '/^(device|service|kernels|torch),[^,]+,[0-9.e+-]+,[^,]+$/p' "$file"
+    done
 }
 
 # One measurement: name, seconds at most, command...
@@ -120,11 +131,12 @@ find_peak()
 {
     local name
     step peak 45 python3 bench/gpu_torch.py peak
-    sed -nE 's/^torch,matrix product (\S+) .*,([0-9.]+),TFLOP.*/\1=\2/p' "$log/peak.log" | paste -sd, - >"$work/peak.txt"
+    sed -nE 's/^torch,matrix product (\S+) .*,([0-9.]+),TFLOP.*/\1=\2/p' "$log/peak.log" | paste -sd, - |
+        { grep . || true; } >"$work/peak.txt"
     if [ ! -s "$work/peak.txt" ]; then
         name=$(data_sheet "$(name_of_device)")
         [ "$name" = 0 ] || echo "fp16=$name" >"$work/peak.txt"
-        echo "SKIP: the matrix peak was not measured; of the data sheet: $(cat "$work/peak.txt")"
+        echo "SKIP: the matrix peak was not measured; the data sheet has: $(cat "$work/peak.txt")"
     fi
 }
 

@@ -106,7 +106,7 @@ def open_call(address, requests, seconds):
 
 # --- the clip ----------------------------------------------------------------------------------------------
 def make_clip(address, frames_path, size, path):
-    """Raw frames to MPEG-TS by the service itself, so that it is known which bytes belong to which frame."""
+    """Raw frames to MPEG-TS by the service itself, without B-frames, and how many bytes each frame has."""
     if os.path.exists(path + ".json"):
         return path + ".json"
     frame_size = size[0] * size[1] * 3 // 2
@@ -121,18 +121,31 @@ def make_clip(address, frames_path, size, path):
                 for at in range(0, frame_size, 1 << 20):
                     yield chunk(3, data[at:at + (1 << 20)], i == count - 1 and at + (1 << 20) >= frame_size)
 
-    pieces = []  # [first frame, bytes]
     channel, call = open_call(address, requests(), 120)
     with open(path + ".ts", "wb") as out:
-        for _, first, number, data in replies(call):
+        for _, _, _, data in replies(call):
             out.write(data)
-            if number or not pieces:
-                pieces.append([first, 0])
-            pieces[-1][1] += len(data)
     channel.close()
+    with open(path + ".ts", "rb") as f:
+        sizes = frame_sizes(f.read())
+    if len(sizes) != count:
+        sys.exit("gpu_caller: %d frames in the clip, not %d" % (len(sizes), count))
     with open(path + ".json", "w") as out:
-        json.dump({"size": size, "frames": count, "pieces": pieces, "file": path + ".ts"}, out)
+        json.dump({"size": size, "sizes": sizes, "file": path + ".ts"}, out)
     return path + ".json"
+
+
+def frame_sizes(data):
+    """Bytes of each frame of an MPEG-TS with one video; tables go with the frame before them."""
+    sizes = []
+    for at in range(0, len(data), 188):
+        packet = data[at:at + 188]
+        payload = 5 + packet[4] if packet[3] & 0x20 else 4
+        if packet[1] & 0x40 and packet[payload:payload + 3] == b"\0\0\1" and packet[payload + 3] & 0xF0 == 0xE0:
+            sizes.append(188 + (at if not sizes else 0))
+        elif sizes:
+            sizes[-1] += 188
+    return sizes
 
 
 # --- a live stream -----------------------------------------------------------------------------------------
@@ -152,15 +165,12 @@ class Stream(threading.Thread):
         yield config(self.clip["size"], "ts", self.output)
         ahead = int(VOICE_AHEAD * rate)
         step = 2 * 16000 // rate
-        sent = 0
-        at = 0
-        for first, size in self.clip["pieces"]:
-            if first >= self.count:
-                break
-            wait = self.start_at + first / rate - time.monotonic()
+        sent = at = 0
+        for i, size in enumerate(self.clip["sizes"][:self.count]):
+            wait = self.start_at + i / rate - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
-            upto = min(len(self.voice), (first + 1 + ahead) * step)
+            upto = min(len(self.voice), (i + 1 + ahead) * step)
             if upto > sent:
                 yield chunk(2, self.voice[sent:upto], upto == len(self.voice))
                 sent = upto
@@ -199,7 +209,7 @@ def main():
     address, clip_path, output, streams, seconds = sys.argv[1:]
     with open(clip_path) as f:
         clip = json.load(f)
-    seconds = min(float(seconds), clip["frames"] / gpu_media.RATE)
+    seconds = min(float(seconds), len(clip["sizes"]) / gpu_media.RATE)
     threads = [Stream(address, clip, output, seconds, i % 4) for i in range(int(streams))]
     print("ready", flush=True)
     sys.stdin.readline()

@@ -20,9 +20,10 @@ import matplotlib.pyplot as plt  # noqa: E402 (the back end is chosen first)
 # Cases that differ in a number alone, as lines: file name, unit, pattern of the case (the line's name is what is
 # left of it without the number), axes.
 LINES = [
-    ("frames_by_batch", "frames/s", r"(?:device: generator |(?=torch: ))(.+?) batch (\d+)(.*): frames$", "batch", "frames/s"),
-    ("latency_by_streams", "ms", r"service: live (.+?) x(\d+): frame (latency p\d+)$", "streams at 25 frames/s", "ms"),
-    ("device_memory_by_streams", "MiB", r"service: live (.+?) x(\d+): (device memory)$", "streams at 25 frames/s", "MiB"),
+    ("frames_by_batch", "frames/s", r"(?:device: generator |(?=torch: ))(.+?) batch (\d+)(.*): frames$", "batch",
+     "frames/s"),
+    ("latency_by_streams", "ms", r"service: live (.+?) x(\d+): frame (latency p\d+)$", "live streams", "ms"),
+    ("device_memory_by_streams", "MiB", r"service: live (.+?) x(\d+): (device memory)$", "live streams", "MiB"),
 ]
 
 

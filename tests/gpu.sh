@@ -16,7 +16,7 @@
 #     cache      a start without plans, with them (under 3 s), with a damaged file
 #     sanitizer  compute-sanitizer's memcheck and racecheck, where it is at hand
 #     bench      bench/gpu.sh: bench/results/<device>-<date>.csv
-#     torch      the same network in torch, where it is at hand; its rows go into the same file
+#     torch      the same network in torch, where it is at hand, in turns with ours; into the same file
 #
 # Programs: build/gpu if it is there, else build/release. CUDA's libraries (nvrtc, cuDNN 9): build/cuda, else
 # those beside Python's torch, else a toolkit's. Each part has a time limit; LS_GPU_SECONDS (570) is all
@@ -31,8 +31,8 @@ self=$root/tests/gpu.sh
 cd "$root"
 stand_in=${LS_GPU_STAND_IN:-}
 log=$root/build/gpu-log
-declare -A limits=([open]=60 [golden]=90 [check]=150 [same]=100 [cache]=100 [sanitizer]=80 [bench]=270 [torch]=240)
-order="open golden check same cache bench sanitizer torch"
+declare -A limits=([open]=60 [golden]=60 [check]=150 [same]=90 [cache]=90 [sanitizer]=70 [bench]=250 [torch]=240)
+order="open golden check same cache sanitizer bench torch"
 
 say()
 {
@@ -64,11 +64,13 @@ pack()
 # --- what is at hand ---------------------------------------------------------------------------------------
 unpack() # archive, folder
 {
-    if command -v python3 >/dev/null; then
-        python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1], "r:xz").extractall(sys.argv[2])' "$1" "$2" 2>&1 |
-            { grep -v DeprecationWarning || true; }
-    else
+    if python3 -c 'import lzma, tarfile' 2>/dev/null; then
+        python3 -W ignore -c 'import sys, tarfile; tarfile.open(sys.argv[1], "r:xz").extractall(sys.argv[2])' "$1" "$2"
+    elif command -v xz >/dev/null; then
         tar -xJf "$1" -C "$2"
+    else
+        skip "build/gpu cannot be unpacked: neither a whole python3 nor xz"
+        exit 77
     fi
 }
 
@@ -116,7 +118,8 @@ spec = importlib.util.find_spec("nvidia")
 for folder in spec.submodule_search_locations if spec else []:
     print(*glob.glob(os.path.join(folder, "*", "lib")), sep="\n")
 END
-    ls -d /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/lib/x86_64-linux-gnu /usr/local/lib 2>/dev/null || true
+    ls -d /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/lib/x86_64-linux-gnu \
+        /usr/local/lib 2>/dev/null || true
 }
 
 # CUDA's libraries under one short path (the decode process gets no more than 500 bytes of it), the first
@@ -145,7 +148,7 @@ prepare()
     export LS_GPU_WORK=$work LS_GPU_MODULE=$programs/liblipstream_cuda.so
     if [ -n "$stand_in" ]; then
         export LS_GPU_TINY=1
-        LS_GPU_MODULE=$(ls "$programs"/{,tests/}liblipstream_cuda_shim.so 2>/dev/null | head -n 1)
+        LS_GPU_MODULE=$(ls "$programs"/{,tests/}liblipstream_cuda_shim.so 2>/dev/null | head -n 1 || true)
         say "stand-in for a device: $LS_GPU_MODULE"
         export LS_GPU_LIBRARIES=$libraries
         return
@@ -198,6 +201,12 @@ ours()
     LD_LIBRARY_PATH=$LS_GPU_LIBRARIES "$program" "$@"
 }
 
+# The path of a face detector; fails if there is none.
+detector()
+{
+    ls "$programs"/blazeface.safetensors build/blazeface.safetensors 2>/dev/null | head -n 1 | grep .
+}
+
 need_python()
 {
     command -v python3 >/dev/null || {
@@ -230,13 +239,11 @@ part_golden()
 
 part_check()
 {
-    # Without --module the check takes the stand-in and what that can do in time.
-    local module=(--module "$LS_GPU_MODULE")
     if [ -n "$stand_in" ]; then
-        skip "check: that is what the test kernels/check does with the stand-in"
+        skip "that is what the test kernels/check does with the stand-in"
         return 77
     fi
-    ours test_kernels_check --backend cuda "${module[@]}"
+    LS_DETECTOR=$(detector) ours test_kernels_check --backend cuda --module "$LS_GPU_MODULE"
 }
 
 part_same()
@@ -261,7 +268,7 @@ sanitize() # tool, seconds, program, arguments...
     shift
     LD_LIBRARY_PATH=$LS_GPU_LIBRARIES timeout --kill-after=5 "$seconds" "$sanitizer" --tool "$tool" \
         --error-exitcode 9 "$program" "$@" >"$work/sanitizer.log" 2>&1 || status=$?
-    if grep -qE 'ERROR SUMMARY: [1-9]|RACECHECK SUMMARY: [1-9]|========= (Invalid|Error|Race|Warning: Race)' "$work/sanitizer.log"; then
+    if grep -qE '(ERROR|RACECHECK) SUMMARY: [1-9]|= (Invalid|Error|Race|Warning: Race)' "$work/sanitizer.log"; then
         grep -E '^=========' "$work/sanitizer.log" | head -n 60
         echo "FAIL $tool ${program##*/} $*"
         return 1
@@ -279,8 +286,11 @@ sanitize() # tool, seconds, program, arguments...
 
 part_sanitizer()
 {
-    local failed=0 detector=()
-    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer "$root"/build/cuda-sanitizer/nvidia/*/bin/compute-sanitizer 2>/dev/null | head -n 1 || true)
+    local failed=0 faces=()
+    sanitizer=$({
+        command -v compute-sanitizer ||
+            ls /usr/local/cuda*/bin/compute-sanitizer build/cuda-sanitizer/nvidia/*/bin/compute-sanitizer 2>/dev/null
+    } | head -n 1 || true)
     [ -n "$sanitizer" ] || {
         skip "compute-sanitizer is not at hand"
         return 77
@@ -289,10 +299,9 @@ part_sanitizer()
         skip "compute-sanitizer knows devices only"
         return 77
     fi
-    detector=$(ls "$programs"/blazeface.safetensors build/blazeface.safetensors 2>/dev/null | head -n 1 || true)
-    detector=(${detector:+--detector "$detector"})
-    sanitize memcheck 25 bench_device --tiny --arithmetic fp32 "${detector[@]}" || failed=1
-    sanitize racecheck 25 bench_device --tiny --arithmetic fp32 "${detector[@]}" || failed=1
+    ! detector >/dev/null || faces=(--detector "$(detector)")
+    sanitize memcheck 25 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
+    sanitize racecheck 25 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
     sanitize memcheck 25 bench_device --tiny --arithmetic fp16 || failed=1
     return $failed
 }
@@ -306,10 +315,15 @@ part_bench()
 part_torch()
 {
     need_python
-    local ours=bench_device
-    [ -z "$stand_in" ] || { skip "torch knows devices only"; return 77; }
-    python3 bench/gpu_torch.py compare --limit "${LS_GPU_TORCH_SECONDS:-200}" \
-        --ours "$programs/$ours --brief --arithmetic fp16 --plans $work/plans-wide.bin"
+    [ -z "$stand_in" ] || {
+        skip "torch knows devices only"
+        return 77
+    }
+    local status=0
+    python3 bench/gpu_torch.py compare --limit $((LS_GPU_LIMIT - 15)) \
+        --ours "$programs/bench_device --brief --arithmetic fp16 --plans $work/plans-wide.bin" || status=$?
+    [ $status != 0 ] || bench/gpu.sh --write
+    return $status
 }
 
 # --- all of them ---------------------------------------------------------------------------------------------
@@ -324,7 +338,7 @@ run_part()
         return 0
     fi
     printf '\n=== %s (at most %d s)\n' "$name" $limit
-    LS_GPU_TORCH_SECONDS=$((limit - 10)) LS_GPU_LIMIT=$limit timeout --kill-after=10 $limit \
+    LS_GPU_LIMIT=$limit timeout --kill-after=10 $limit \
         bash "$self" _part "$name" 2>&1 | tee "$log/$name.log" || status=${PIPESTATUS[0]}
     case $status in
     0) summary+=("ok   $name, $((SECONDS - started)) s") && ran=yes ;;
