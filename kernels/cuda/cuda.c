@@ -97,10 +97,11 @@ static void describe_arithmetic(struct cuda *c, enum ls_cuda_type type)
              ls_cuda_convs_text(c->convs), *plans ? "; " : "", plans, *graphs ? "; " : "", graphs);
 }
 
-static int open_stream(cudaStream_t *out, struct ls_err *err)
+// priority: 0 is the lowest, less than 0 goes before it.
+static int open_stream(cudaStream_t *out, int priority, struct ls_err *err)
 {
-    return ls_cuda_check(err, (int)cudaStreamCreateWithFlags(out, cudaStreamNonBlocking),
-                         "a stream");
+    return ls_cuda_check(
+        err, (int)cudaStreamCreateWithPriority(out, cudaStreamNonBlocking, priority), "a stream");
 }
 
 static int open_generator(struct cuda *c, const struct ls_backend_params *params,
@@ -151,9 +152,10 @@ static int open_parts(struct cuda *c, const struct ls_backend_params *params, st
         r = ls_fail(err, LS_EDEVICE, "tf32 arithmetic needs a device of 8.0 or newer: %s is %d.%d",
                     c->device.name, c->device.major, c->device.minor);
     if (r == 0)
-        r = open_stream(&c->compute, err);
+        r = open_stream(&c->compute, 0, err);
+    // The thread that feeds the other one waits for these: they are not to queue behind its blocks.
     if (r == 0)
-        r = open_stream(&c->small, err);
+        r = open_stream(&c->small, -1, err);
     if (r == 0)
         r = open_generator(c, params, type, budget.record_count, err);
     if (r == 0)
