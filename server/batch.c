@@ -18,11 +18,16 @@
 #include "clock.h"
 #include "infer.h"
 
-enum { LANES_MAX = 256, TAKE_MAX = 64 };
+enum {
+    LANES_MAX = 256,
+    TAKE_MAX = 64,
+    SMALL_RUN_MAX = 4, // small launches, 2 ms or less, between two looks at the faces
+};
 
-// What a device thread knows of its lane: how many batches may be, and are, begun and not finished.
+// What a device thread knows of its lane: how many batches may be, and are, begun and not finished;
+// small launches since it last looked at the faces.
 struct lane_state {
-    int depth, flying;
+    int depth, flying, small_run;
 };
 
 struct queue {
@@ -82,23 +87,39 @@ static int take_small(struct ls_batch *b, struct ls_work **work, bool gather)
     return n;
 }
 
+// Whether small work goes first. On a device a batch costs the thread little: to begin one that is
+// due, or to finish one that may be through by now, must not wait until there is no small work.
+static bool small_first(const struct ls_batch *b, struct lane_state *lane)
+{
+    if (b->small.count == 0)
+        return false;
+    if (lane->depth == 0 || lane->small_run < SMALL_RUN_MAX)
+        return true;
+    lane->small_run = 0;
+    return lane->flying == 0 && b->face.count == 0;
+}
+
 // Takes what is to be done next into `work`; waits for it unless the lane is busy. Returns how many
 // pieces; 0: nothing is due, or stop. Lock held.
-static int take(struct ls_batch *b, struct ls_work **work, const struct lane_state *lane)
+static int take(struct ls_batch *b, struct ls_work **work, struct lane_state *lane)
 {
     struct timespec until;
     int64_t late_us;
     int n = 0, share;
 
     for (;;) {
-        if (b->small.count > 0)
+        if (small_first(b, lane)) {
+            lane->small_run++;
             return take_small(b, work, lane->depth > 0);
+        }
         if (b->face.count > 0) {
             late_us = b->face.first->pushed_us + b->wait_us_max;
             if (b->face.count >= b->batch_max || b->stopping || ls_now_us() >= late_us)
                 break;
             if (lane->flying > 0)
                 return 0;
+            if (b->small.count > 0)
+                continue;
             until.tv_sec = late_us / 1000000;
             until.tv_nsec = late_us % 1000000 * 1000;
             pthread_cond_timedwait(&b->ready, &b->lock, &until);
@@ -136,6 +157,39 @@ static void post_all(struct ls_batch *b, struct ls_work **work, int count)
         post_done(b, work[i]);
 }
 
+static void finish_oldest(struct ls_batch *b, struct ls_infer *infer, struct lane_state *lane)
+{
+    struct ls_work *work[TAKE_MAX];
+    int n = ls_infer_finish(infer, work);
+
+    lane->flying--;
+    post_all(b, work, n);
+}
+
+// Begins faces. A batch that is refused as a whole is done again one by one, so that each session
+// has its own error only.
+static void begin_faces(struct ls_batch *b, struct ls_infer *infer, struct lane_state *lane,
+                        struct ls_work **work, int count)
+{
+    if (ls_infer_start(infer, work, count)) {
+        lane->flying++;
+        return;
+    }
+    while (count > 1 && lane->flying > 0)
+        finish_oldest(b, infer, lane);
+    for (int i = 0; i < count; i++) {
+        if (count > 1) {
+            work[i]->err = (struct ls_err){0};
+            if (ls_infer_start(infer, &work[i], 1)) {
+                lane->flying++;
+                finish_oldest(b, infer, lane);
+                continue;
+            }
+        }
+        post_done(b, work[i]);
+    }
+}
+
 static void *lane_run(void *arg)
 {
     struct ls_batch *b = arg;
@@ -151,19 +205,13 @@ static void *lane_run(void *arg)
         if (n == 0 && lane.flying == 0)
             return NULL;
         if (n > 0 && lane.depth > 0 && work[0]->kind == LS_WORK_FACE) {
-            if (ls_infer_start(infer, work, n))
-                lane.flying++;
-            else
-                post_all(b, work, n);
+            begin_faces(b, infer, &lane, work, n);
         } else if (n > 0) {
             ls_infer_run(infer, work, n);
             post_all(b, work, n);
         }
-        if (lane.flying > 0 && (n == 0 || lane.flying == lane.depth)) {
-            n = ls_infer_finish(infer, work);
-            lane.flying--;
-            post_all(b, work, n);
-        }
+        if (lane.flying > 0 && (n == 0 || lane.flying == lane.depth))
+            finish_oldest(b, infer, &lane);
     }
 }
 
