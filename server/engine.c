@@ -11,6 +11,7 @@
 
 #include "batch.h"
 #include "decode.h"
+#include "log.h"
 #include "video_device.h"
 
 static void replace_auto(struct ls_options *opt)
@@ -30,6 +31,11 @@ static const char *text_or_null(const char *text)
     return text && text[0] ? text : NULL;
 }
 
+static void on_wait(const char *why)
+{
+    ls_log(LS_LOG_INFO, "device", NULL, 0, "%s", why);
+}
+
 void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_options *opt)
 {
     *out = (struct ls_backend_params){
@@ -38,6 +44,7 @@ void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_opt
         .arithmetic = opt->arithmetic,
         .module = text_or_null(opt->cuda_module),
         .cache = strcmp(opt->plan_cache, "none") != 0 ? text_or_null(opt->plan_cache) : NULL,
+        .on_wait = on_wait,
         .face_cache_bytes = opt->face_cache_bytes,
     };
 }

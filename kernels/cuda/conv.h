@@ -47,6 +47,7 @@ LS_MUST int ls_cuda_convs_new(struct ls_cuda_convs **out, const struct ls_cuda_d
 void ls_cuda_convs_free(struct ls_cuda_convs **convs);
 // Writes the cache file if plans were added (to a new file that then takes its name). A cache that
 // could not be read or written: why, once; else "".
+bool ls_cuda_convs_has_plans(const struct ls_cuda_convs *convs); // or needs none
 void ls_cuda_convs_save(struct ls_cuda_convs *convs);
 const char *ls_cuda_convs_note(const struct ls_cuda_convs *convs);
 // "cuDNN 9.19", "cuDNN 9.19, 2 layers plain", "plain".

@@ -43,6 +43,12 @@ void ls_cuda_convs_free(struct ls_cuda_convs **convs)
     *convs = NULL;
 }
 
+bool ls_cuda_convs_has_plans(const struct ls_cuda_convs *convs)
+{
+    (void)convs;
+    return true;
+}
+
 void ls_cuda_convs_save(struct ls_cuda_convs *convs)
 {
     (void)convs;

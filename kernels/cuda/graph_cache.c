@@ -370,6 +370,11 @@ void ls_cuda_cache_save(struct ls_cuda_cache *cache)
     free(temporary);
 }
 
+int ls_cuda_cache_count(const struct ls_cuda_cache *cache)
+{
+    return cache->count;
+}
+
 const char *ls_cuda_cache_note(const struct ls_cuda_cache *cache)
 {
     return cache->note;

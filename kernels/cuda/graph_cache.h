@@ -30,6 +30,7 @@ void ls_cuda_cache_put(struct ls_cuda_cache *cache, const char *name, const void
 // If anything was put, or a bad file found: writes all into a new file, which takes the old one's
 // name.
 void ls_cuda_cache_save(struct ls_cuda_cache *cache);
+int ls_cuda_cache_count(const struct ls_cuda_cache *cache);        // of entries
 const char *ls_cuda_cache_note(const struct ls_cuda_cache *cache); // "" if all was well
 
 #endif

@@ -456,6 +456,11 @@ void ls_cuda_convs_free(struct ls_cuda_convs **convs)
     *convs = NULL;
 }
 
+bool ls_cuda_convs_has_plans(const struct ls_cuda_convs *convs)
+{
+    return !convs->cache || ls_cuda_cache_count(convs->cache) > 0;
+}
+
 void ls_cuda_convs_save(struct ls_cuda_convs *convs)
 {
     if (convs->cache)
