@@ -111,7 +111,6 @@ step()
     0 | 77) ;;
     124 | 137) echo "SKIP: $name: the rest; $limit s were not enough" ;;
     *)
-        tail -n 5 "$log/$name.err"
         echo "FAIL $name: exit code $status"
         failed=1
         ;;
@@ -123,7 +122,7 @@ ours()
     local program=$LS_GPU_PROGRAMS/$1
     [ -x "$program" ] || program=$LS_GPU_PROGRAMS/tests/$1
     shift
-    LD_LIBRARY_PATH=$LS_GPU_LIBRARIES exec "$program" "$@"
+    LD_LIBRARY_PATH=$LS_GPU_LIBRARIES "$program" "$@"
 }
 export -f ours
 

@@ -71,13 +71,16 @@ class Server:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                             env=environment())
         self.address = None
-        while not self.address:
-            found = re.search(r"listening on ([^ ,]+:\d+)", self.text())
-            self.address = found and found.group(1)
-            if self.process.poll() is not None or time.monotonic() - started > 400:
-                self.process.kill()
-                sys.exit("gpu_service: the server did not start:\n" + self.text())
-            time.sleep(0.01)
+        try:
+            while not self.address:
+                found = re.search(r"listening on ([^ ,]+:\d+)", self.text())
+                self.address = found and found.group(1)
+                if self.process.poll() is not None or time.monotonic() - started > 400:
+                    sys.exit("gpu_service: the server did not start:\n" + self.text())
+                time.sleep(0.01)
+        except BaseException:  # our own end too: while it starts, it takes no other signal
+            self.process.kill()
+            raise
         self.start_seconds = time.monotonic() - started
 
     def text(self):
