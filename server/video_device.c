@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds out what the device's video engines can do, by opening FFmpeg's CUDA device on the back
-// end's own context and encoding one picture, and moves frames between host and device. The engine
-// opens it on the loop before there is a session; the copies run on any thread.
+// end's own context and decoding and encoding one picture, and moves frames between host and
+// device. The engine opens it on the loop before there is a session; the copies run on any thread.
 #include "video_device.h"
 
 #include <dlfcn.h>
@@ -19,18 +19,6 @@
 struct cuda_context {
     void *context, *stream, *internal;
 };
-
-// H.264 in 8 bits, which every NVDEC has; what a stream then needs is found out stream by stream.
-static bool find_decoder(void)
-{
-    const AVCodec *codec = avcodec_find_decoder(AV_CODEC_ID_H264);
-    const AVCodecHWConfig *config;
-
-    for (int i = 0; codec && (config = avcodec_get_hw_config(codec, i)); i++)
-        if (config->device_type == AV_HWDEVICE_TYPE_CUDA)
-            return true;
-    return false;
-}
 
 // The context that CUDA's runtime uses on device 0, so that its pointers are FFmpeg's, too; NULL:
 // there is none. Kept until the process ends, as the runtime does. FFmpeg could take it by itself
@@ -71,6 +59,14 @@ static int open_hw(AVBufferRef **out)
     return r;
 }
 
+static void add_note(struct ls_video_device *d, const struct ls_err *err)
+{
+    size_t size = strlen(d->note);
+
+    if (err->code < 0)
+        snprintf(d->note + size, sizeof d->note - size, "%s%.70s", size ? "; " : "", err->text);
+}
+
 static void probe(struct ls_video_device *d, const struct ls_options *opt)
 {
     struct ls_err err = {0};
@@ -80,10 +76,12 @@ static void probe(struct ls_video_device *d, const struct ls_options *opt)
         snprintf(d->note, sizeof d->note, "FFmpeg has no CUDA device here: %s", av_err2str(r));
         return;
     }
-    d->decodes = opt->decode_on_device && find_decoder();
+    // H.264; what a stream then needs is found out stream by stream.
+    d->decodes = opt->decode_on_device && ls_nvdec_probe(d->hw, &err) == 0;
+    add_note(d, &err);
+    err = (struct ls_err){0};
     d->encodes = strcmp(opt->encoder, "x264") != 0 && ls_nvenc_probe(d, &err) == 0;
-    if (err.code < 0)
-        snprintf(d->note, sizeof d->note, "%.150s", err.text);
+    add_note(d, &err);
 }
 
 int ls_video_device_open(struct ls_video_device **out, struct ls_backend *backend,
