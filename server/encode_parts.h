@@ -75,7 +75,7 @@ LS_MUST int ls_nvenc_fill(struct AVCodecContext *ctx, struct AVFrame *to,
 // Encodes one picture: 0, or why it cannot.
 LS_MUST int ls_nvenc_probe(const struct ls_video_device *device, struct ls_err *err);
 
-// --- NVDEC (decode_probe.c), for video_device.c
+// --- NVDEC (video_probe.c), for video_device.c
 // ----------------------------------------------------
 // Decodes one picture that x264 made: 0, or why the device does not.
 LS_MUST int ls_nvdec_probe(struct AVBufferRef *hw, struct ls_err *err);
