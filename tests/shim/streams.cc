@@ -54,6 +54,7 @@ std::shared_ptr<queue> legacy = std::make_shared<queue>();
 std::map<std::thread::id, std::shared_ptr<queue>> per_thread;
 std::set<void *> handles; // streams, events, graphs that live
 uint64_t random_state;
+std::string random_text; // that it was seeded by
 
 double now_ms()
 {
@@ -66,8 +67,10 @@ enum order order_now()
     const char *text = getenv("LS_SHIM_ORDER");
 
     if (text && !strncmp(text, "random", 6)) {
-        if (text[6] == ':')
-            random_state = strtoull(text + 7, nullptr, 10);
+        if (random_text != text) { // else the numbers go on
+            random_text = text;
+            random_state = text[6] == ':' ? strtoull(text + 7, nullptr, 10) : 0;
+        }
         return RANDOM;
     }
     return text && !strcmp(text, "late") ? LATE : NOW;
