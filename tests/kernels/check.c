@@ -440,8 +440,9 @@ static const struct subject device_subjects[] = {
 };
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
+// only: the name of one subject, or NULL.
 static void check_back_end(const char *name, const char *module, const struct subject *subject,
-                           int count)
+                           int count, const char *only)
 {
     char detector[512];
     FILE *file;
@@ -458,6 +459,8 @@ static void check_back_end(const char *name, const char *module, const struct su
     for (int i = 0; i < count; i++) {
         struct subject s = subject[i];
 
+        if (only && strcmp(only, s.name) != 0)
+            continue;
         if (s.whole && file)
             s.model.detector_path = detector;
         check_subject(name, module, &s);
@@ -465,10 +468,11 @@ static void check_back_end(const char *name, const char *module, const struct su
 }
 
 // --bench [--csv], --backend ref|cpu|cuda (default: ref and cpu; for checks cpu, and cuda by the
-// shim), --module liblipstream_cuda.so.
+// shim), --module liblipstream_cuda.so, --only SUBJECT.
 int main(int argc, char **argv)
 {
     struct bench_params params = {0};
+    const char *only = NULL;
     bool measure = false;
 
     for (int i = 1; i < argc; i++) {
@@ -480,16 +484,18 @@ int main(int argc, char **argv)
             params.back_end = argv[++i];
         else if (!strcmp(argv[i], "--module") && i + 1 < argc)
             params.module = argv[++i];
+        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
+            only = argv[++i];
         else
             return printf("what is %s?\n", argv[i]), 1;
     }
     if (measure)
         return bench(&params);
     if (!params.back_end || !strcmp(params.back_end, "cpu"))
-        check_back_end("cpu", NULL, cpu_subjects, COUNT(cpu_subjects));
+        check_back_end("cpu", NULL, cpu_subjects, COUNT(cpu_subjects), only);
     if (!params.back_end || (!strcmp(params.back_end, "cuda") && !params.module))
-        check_back_end("cuda", LS_CUDA_SHIM, shim_subjects, COUNT(shim_subjects));
+        check_back_end("cuda", LS_CUDA_SHIM, shim_subjects, COUNT(shim_subjects), only);
     else if (!strcmp(params.back_end, "cuda"))
-        check_back_end("cuda", params.module, device_subjects, COUNT(device_subjects));
+        check_back_end("cuda", params.module, device_subjects, COUNT(device_subjects), only);
     return check_done();
 }
