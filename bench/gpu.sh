@@ -80,7 +80,7 @@ write_file()
         [ ! -s "$work/peak.txt" ] || echo "# matrix peak, TFLOP/s: $(cat "$work/peak.txt")"
         sed -nE '/^# (device|generator|torch)/p' "$log"/*.log 2>/dev/null || true
         echo "bench,case,value,unit"
-        { rows "$log"/*.log build/gpu-log/{cache,torch}.log && rows "$out"; } | awk -F, '!seen[$1 "," $2]++'
+        { rows "$log"/*.log build/gpu-log/{same,cache,torch}.log && rows "$out"; } | awk -F, '!seen[$1 "," $2]++'
     } >"$work/results.csv"
     mv "$work/results.csv" "$out"
     echo "written: $out ($(grep -cvE '^#|^bench,' "$out" || true) rows)"
@@ -159,8 +159,8 @@ main()
     else
         step model 30 bash -c 'ours bench_wide "$1.part" && mv "$1.part" "$1"' _ "$model"
     fi
-    step starts 120 python3 bench/gpu_service.py starts --model "$model" --label wide --plans "$plans"
-    step device 90 bash -c 'ours "$@"' _ bench_device$shim --arithmetic fp16,tf32,fp32 "${arguments[@]}"
+    step starts 110 python3 bench/gpu_service.py starts --model "$model" --label wide --plans "$plans"
+    step device 80 bash -c 'ours "$@"' _ bench_device$shim --arithmetic fp16,tf32,fp32 "${arguments[@]}"
     step live 130 python3 bench/gpu_service.py live --model "$model" --label wide --plans "$plans" --limit \
         $((end - SECONDS < 130 ? end - SECONDS - 5 : 120))
     [ -n "$tiny" ] || step kernels 60 bash -c 'ours "$@"' _ test_kernels_check --bench --csv --backend cuda \

@@ -20,7 +20,9 @@
 #
 # Programs: build/gpu if it is there, else build/release. CUDA's libraries (nvrtc, cuDNN 9): build/cuda, else
 # those beside Python's torch, else a toolkit's. Each part has a time limit; LS_GPU_SECONDS (570) is all
-# of them together. Logs: build/gpu-log. Exit code: 1 if a part failed, 77 if none could be run.
+# of them together. Most of it goes into choosing cuDNN's plans on a device that is new (by all processors: with few
+# of them not everything ends in time; then run the parts one by one, plans are kept in $TMPDIR). Logs:
+# build/gpu-log. Exit code: 1 if a part failed, 77 if none could be run.
 #
 # LS_GPU_STAND_IN=1: the host's stand-in for a device (tests/shim) and tiny sizes, to try this script where
 # there is no GPU. Results then stay in build/gpu-log.
@@ -31,7 +33,7 @@ self=$root/tests/gpu.sh
 cd "$root"
 stand_in=${LS_GPU_STAND_IN:-}
 log=$root/build/gpu-log
-declare -A limits=([open]=60 [golden]=60 [check]=150 [same]=90 [cache]=90 [sanitizer]=70 [bench]=250 [torch]=240)
+declare -A limits=([open]=60 [golden]=60 [check]=150 [same]=110 [cache]=60 [sanitizer]=60 [bench]=250 [torch]=240)
 order="open golden check same cache sanitizer bench torch"
 
 say()
@@ -188,15 +190,16 @@ END
     fi
 }
 
-# A program of ours, or its test.
+# Of a program or test of ours.
+path_of()
+{
+    [ -x "$programs/$1" ] && echo "$programs/$1" || echo "$programs/tests/$1"
+}
+
 ours()
 {
-    local program=$programs/$1
-    [ -x "$program" ] || program=$programs/tests/$1
-    [ -x "$program" ] || {
-        skip "$1 is not there"
-        return 77
-    }
+    local program
+    program=$(path_of "$1")
     shift
     LD_LIBRARY_PATH=$LS_GPU_LIBRARIES "$program" "$@"
 }
@@ -229,21 +232,36 @@ part_open()
 
 part_golden()
 {
-    local arithmetic only=() failed=0
-    [ -z "$stand_in" ] || only=(--only net_model)
-    for arithmetic in fp16 tf32 fp32; do
-        ours test_golden_net --backend cuda --module "$LS_GPU_MODULE" --arithmetic $arithmetic "${only[@]}" || failed=1
+    local case failed=0 cases=("fp16 net_model" "tf32 net_model" "fp32 net_model" "fp32 net_demo" "fp32 net_wide"
+        "fp16 net_wide")
+    [ -z "$stand_in" ] || cases=("${cases[@]:0:3}")
+    for case in "${cases[@]}"; do
+        ours test_golden_net --backend cuda --module "$LS_GPU_MODULE" --arithmetic ${case% *} --only ${case#* } ||
+            failed=1
     done
     return $failed
 }
 
 part_check()
 {
+    local subject status failed=0 end=$((SECONDS + LS_GPU_LIMIT - 5))
     if [ -n "$stand_in" ]; then
         skip "that is what the test kernels/check does with the stand-in"
         return 77
     fi
-    LS_DETECTOR=$(detector) ours test_kernels_check --backend cuda --module "$LS_GPU_MODULE"
+    LS_DETECTOR=$(detector) && export LS_DETECTOR
+    for subject in "demo fp16" "demo fp32" "seeded wide fp16" "demo tf32" "seeded small fp32" "seeded wide fp32" \
+        "seeded wide tf32"; do
+        status=0
+        LD_LIBRARY_PATH=$LS_GPU_LIBRARIES timeout --kill-after=5 $((end > SECONDS + 2 ? end - SECONDS : 2)) \
+            "$(path_of test_kernels_check)" --backend cuda --module "$LS_GPU_MODULE" --only "$subject" || status=$?
+        case $status in
+        0) echo "ok   $subject" ;;
+        124 | 137) skip "$subject: no time was left" ;;
+        *) echo "FAIL $subject: exit code $status" && failed=1 ;;
+        esac
+    done
+    return $failed
 }
 
 part_same()
@@ -255,7 +273,7 @@ part_same()
 part_cache()
 {
     need_python
-    python3 bench/gpu_service.py cache
+    python3 bench/gpu_service.py cache --plans "$work/plans-demo.bin"
 }
 
 # One tool on one program: an error is one, no end in time is none.
@@ -263,8 +281,7 @@ sanitize() # tool, seconds, program, arguments...
 {
     local tool=$1 seconds=$2 status=0 program
     shift 2
-    program=$programs/$1
-    [ -x "$program" ] || program=$programs/tests/$1
+    program=$(path_of "$1")
     shift
     LD_LIBRARY_PATH=$LS_GPU_LIBRARIES timeout --kill-after=5 "$seconds" "$sanitizer" --tool "$tool" \
         --error-exitcode 9 "$program" "$@" >"$work/sanitizer.log" 2>&1 || status=$?
@@ -300,9 +317,9 @@ part_sanitizer()
         return 77
     fi
     ! detector >/dev/null || faces=(--detector "$(detector)")
-    sanitize memcheck 25 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
-    sanitize racecheck 25 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
-    sanitize memcheck 25 bench_device --tiny --arithmetic fp16 || failed=1
+    sanitize memcheck 18 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
+    sanitize racecheck 18 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
+    sanitize memcheck 18 bench_device --tiny --arithmetic fp16 || failed=1
     return $failed
 }
 
