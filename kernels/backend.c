@@ -210,6 +210,11 @@ int ls_backend_faces_depth(const struct ls_backend *be)
     return be->ops->faces_start ? be->ops->depth : 0;
 }
 
+bool ls_backend_lost(const struct ls_backend *be)
+{
+    return be->ops->lost && be->ops->lost(be->be);
+}
+
 bool ls_backend_holds_weights(const struct ls_backend *be)
 {
     return be->ops->holds_weights;

@@ -137,6 +137,7 @@ struct ls_backend_ops {
     int (*memory_alloc)(void *be, void **out, size_t size, struct ls_err *err);
     void (*memory_free)(void *be, void **memory);
     int (*copy)(void *be, const struct ls_copy *copy, struct ls_err *err);
+    bool (*lost)(void *be); // any thread; NULL: it cannot be
 };
 
 extern const struct ls_backend_ops ls_backend_ref;
@@ -156,6 +157,8 @@ const char *ls_backend_device(const struct ls_backend *be); // never NULL
 const char *ls_backend_note(const struct ls_backend *be); // why "auto" has no device; "" if it has
 bool ls_backend_takes(const struct ls_backend *be, enum ls_pixel format); // frames of this format
 bool ls_backend_device_frames(const struct ls_backend *be);
+// Its device failed for good: every operation fails until the process is started anew. Any thread.
+bool ls_backend_lost(const struct ls_backend *be);
 int ls_backend_lanes_max(const struct ls_backend *be);      // 0: any number
 int ls_backend_batch_max(const struct ls_backend *be);      // what was asked for or chosen
 int ls_backend_faces_depth(const struct ls_backend *be);    // 0: it has no ls_faces_start

@@ -20,7 +20,7 @@
 #include "server/rpc.h"
 #include "server/video_device.h"
 
-enum { EXIT_USAGE = 2, PATH_SIZE = 4096 };
+enum { EXIT_USAGE = 2, PATH_SIZE = 4096, LOOK_MS = 500 };
 
 // Where the files lie that no flag names, in the order of the search: %s is the program's folder.
 static const char *const model_places[] = {"%s/../share/lipstream/lipstream_demo_fp16.safetensors",
@@ -38,7 +38,9 @@ struct server {
     struct ls_engine *engine;
     struct ls_rpc *rpc;
     uv_signal_t term, interrupt;
+    uv_timer_t look; // after the device
     int signal_count;
+    bool device_lost;
 };
 
 static void find(const char **option, char path[PATH_SIZE], const char *folder,
@@ -180,6 +182,7 @@ static void on_drained(void *user)
     ls_rpc_close(&s->rpc);
     uv_close((uv_handle_t *)&s->term, NULL);
     uv_close((uv_handle_t *)&s->interrupt, NULL);
+    uv_close((uv_handle_t *)&s->look, NULL);
     uv_stop(&s->loop); // the engine's handles keep it alive; see serve
 }
 
@@ -201,12 +204,29 @@ static void on_signal(uv_signal_t *handle, int number)
     }
 }
 
+// A lost device does not come back in this process: calls fail, new ones are to go elsewhere, and
+// whoever watches over the process starts it anew.
+static void on_look(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+
+    if (s->device_lost || !s->rpc || !ls_backend_lost(s->engine->backend))
+        return;
+    s->device_lost = true;
+    ls_log(LS_LOG_ERROR, "device", NULL, 0, "the device is lost; the server stops");
+    if (s->signal_count++ == 0)
+        ls_rpc_drain(s->rpc, on_drained, s);
+}
+
 static int serve(struct server *s, struct ls_err *err)
 {
     int r = ls_rpc_open(&s->rpc, s->engine, err);
 
     if (r < 0)
         return r;
+    uv_timer_init(&s->loop, &s->look);
+    s->look.data = s;
+    uv_timer_start(&s->look, on_look, LOOK_MS, LOOK_MS);
     uv_signal_init(&s->loop, &s->term);
     uv_signal_init(&s->loop, &s->interrupt);
     s->term.data = s->interrupt.data = s;
@@ -218,7 +238,7 @@ static int serve(struct server *s, struct ls_err *err)
     uv_run(&s->loop, UV_RUN_DEFAULT);
     ls_log(LS_LOG_INFO, "stop",
            (struct ls_log_field[]){{"sessions", NULL, s->engine->sessions_done}}, 1, NULL);
-    return 0;
+    return s->device_lost ? ls_fail(err, LS_EDEVICE, "the device was lost") : 0;
 }
 
 static int check(const struct ls_engine *engine, struct ls_err *err)

@@ -3,6 +3,7 @@
 // to its part. Opened by its owner's thread and used by one lane, whose thread is the device
 // thread. What surprises: an error that the device does not recover from stays, and is told by
 // every operation after it.
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct cuda {
     struct ls_cuda_detect *detect; // NULL: the model has no detector
     bool lane_is_open;
     struct ls_err lost; // why the device is; code 0: it is not
+    atomic_bool is_lost;
     char arithmetic[400];
 };
 
@@ -267,9 +269,16 @@ static int leave(struct cuda *c, int r)
     (void)cudaDeviceSynchronize();
     (void)cudaGetLastError();
     status = cudaDeviceSynchronize();
-    if (status != cudaSuccess)
+    if (status != cudaSuccess) {
         ls_fail(&c->lost, LS_EDEVICE, "%s is lost: %s", c->device.name, cudaGetErrorString(status));
+        atomic_store(&c->is_lost, true);
+    }
     return r;
+}
+
+static bool cuda_lost(void *be)
+{
+    return atomic_load(&((struct cuda *)be)->is_lost);
 }
 
 static int cuda_mel_batch(void *lane, float *const *out, const struct ls_mel_job *job, int count,
@@ -402,6 +411,7 @@ static const struct ls_backend_ops ops = {
     .memory_alloc = cuda_memory_alloc,
     .memory_free = cuda_memory_free,
     .copy = cuda_copy,
+    .lost = cuda_lost,
 };
 
 const struct ls_cuda_module ls_cuda_module = {.abi = LS_CUDA_MODULE_ABI, .ops = &ops};

@@ -129,7 +129,8 @@ def _port_of(process, log, seconds):
 
 
 @contextlib.contextmanager
-def start_server(*flags):
+def start_server(*flags, status=0):
+    """status: with which it must end, 0 at a SIGTERM, another by itself."""
     program = os.path.join(BUILD, "lipstreamd")
     if not os.path.exists(program):
         skip("lipstreamd is not built")
@@ -152,7 +153,7 @@ def start_server(*flags):
                 time.sleep(0.05)
             check("server is SERVING", serving(channel), server.stderr()[-2000:])
         yield server
-        stop_server(server)
+        stop_server(server, status)
     finally:
         if process.poll() is None:
             process.kill()
@@ -163,17 +164,17 @@ def start_server(*flags):
             print("log of the server:", log)
 
 
-def stop_server(server):
+def stop_server(server, status=0):
     alive = server.process.poll() is None
-    check("server lives until SIGTERM", alive, "it ended with %s" % server.process.poll())
-    if alive:
+    check("server lives until SIGTERM", alive or status, "it ended with %s" % server.process.poll())
+    if alive and not status:
         server.process.send_signal(signal.SIGTERM)
     try:
         code = server.process.wait(60)
     except subprocess.TimeoutExpired:
         code = "nothing after 60 s"
     text = server.stderr()
-    check("server stops with status 0", code == 0, "%s\n%s" % (code, text[-3000:]))
+    check("server stops with status %d" % status, code == status, "%s\n%s" % (code, text[-3000:]))
     report = re.search(r"^.*(ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer).*$", text, re.M)
     check("no sanitizer report", not report, report and text[report.start():report.start() + 3000])
 

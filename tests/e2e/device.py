@@ -3,7 +3,9 @@
 # any chunks and load; with --decode-on-device the same bytes once more, though decoders are threads and
 # frames lie in device memory from decoding to encoding; calls that end early or badly leave nothing behind.
 import os
+import tempfile
 import threading
+import time
 
 import _stubs
 from _stubs import BUILD, check, container_config, media, pb
@@ -76,6 +78,23 @@ def bad_ends(server):
     check("no descriptor is lost", after <= before + 8, "%d, then %d" % (before, after))
 
 
+def lose_device():
+    """The device fails for good: calls end with an error, new ones are refused, the server ends."""
+    with tempfile.TemporaryDirectory(prefix="lost-", dir=BUILD) as folder:
+        os.environ["LS_SHIM_LOST"] = os.path.join(folder, "lost")
+        with _stubs.start_server(*FLAGS, status=1) as server:
+            del os.environ["LS_SHIM_LOST"]
+            with server.channel() as channel:
+                voice, face = media("voice_short.wav"), media("face_tiny.mp4")
+                result = _stubs.sync(channel, container_config(), voice, face)
+                check("before the device is lost", result.ok(), result)
+                open(os.path.join(folder, "lost"), "w").close()
+                result = _stubs.sync(channel, container_config(), voice, face)
+                check("when the device is lost", result.reason == "DEVICE_FAILED", result)
+                time.sleep(1)
+                check("not SERVING without a device", not _stubs.serving(channel))
+
+
 def main():
     if not os.path.exists(SHIM):
         _stubs.skip("the stand-in for a device is not built")
@@ -85,6 +104,7 @@ def main():
         by_thread = run_rows(server)
         four_at_once(server, by_process["fmp4"])
         bad_ends(server)
+    lose_device()
     for name, result in by_process.items():
         check(name + ": the same bytes from device memory", result.sha256() == by_thread[name].sha256(),
               "%d and %d bytes" % (len(result.media), len(by_thread[name].media)))

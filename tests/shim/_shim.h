@@ -23,6 +23,7 @@ struct locked {
 cudaError_t result(cudaError_t error);
 // Counts a fallible call; true if it is the one that is to fail (ls_shim_fail).
 bool call_fails();
+bool is_lost(); // all calls fail from now on
 long env(const char *name, long usual);
 
 // memory.cc

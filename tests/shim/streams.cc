@@ -313,7 +313,7 @@ cudaError_t cudaDeviceSynchronize(void)
 {
     locked l;
 
-    return result(finish_all());
+    return result(is_lost() ? cudaErrorLaunchFailure : finish_all());
 }
 
 cudaError_t cudaDeviceReset(void)
