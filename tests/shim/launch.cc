@@ -87,6 +87,7 @@ struct fiber {
     int site;
     unsigned mask; // of the warp operation
     int from;      // -1: no value is exchanged
+    unsigned barrier_count, warp_count;
     uint64_t value;
 };
 
@@ -97,7 +98,9 @@ int fiber_count, thread_count;
 const struct ls_shim_shape *shape;
 const std::function<void()> *body;
 std::map<const void *, int> shared_allowed; // cudaFuncSetAttribute
-char start_token, end_token, barrier_token, warp_token[THREADS_MAX / WARP];
+// What a thread gives when it comes to a barrier, all take when they leave it. Two in turn: who is
+// early at the next barrier must not give to those who are still to leave this one.
+char start_token, end_token, barrier_token[2], warp_token[THREADS_MAX / WARP][2];
 
 [[noreturn]] void fault(const char *what, int site)
 {
@@ -350,6 +353,7 @@ void block_init()
     for (int i = 0; i < thread_count; i++) {
         unsigned n = (unsigned)i;
 
+        fibers[i].barrier_count = fibers[i].warp_count = 0;
         fibers[i].index = {n % blockDim.x, n / blockDim.x % blockDim.y,
                            n / blockDim.x / blockDim.y};
     }
@@ -443,9 +447,12 @@ void ls_shim_barrier(int site)
 {
     if (!current || shape->flat)
         fault("__syncthreads in a FLAT kernel", site);
-    __tsan_release(&barrier_token);
+
+    char *token = &barrier_token[current->barrier_count++ % 2];
+
+    __tsan_release(token);
     wait_as(AT_BARRIER, site);
-    __tsan_acquire(&barrier_token);
+    __tsan_acquire(token);
 }
 
 static void warp_wait(unsigned mask, int from, int site)
@@ -461,7 +468,9 @@ static void warp_wait(unsigned mask, int from, int site)
 
 void ls_shim_warp(unsigned mask, int site)
 {
-    char *token = &warp_token[current ? (current - fibers) / WARP : 0];
+    static char none;
+    char *token =
+        current ? &warp_token[(current - fibers) / WARP][current->warp_count++ % 2] : &none;
 
     __tsan_release(token);
     warp_wait(mask, -1, site);

@@ -52,6 +52,7 @@ LS_KERNEL neighbour_kernel(int *out, int step)
 
     int wrong = 0;
 
+    __syncthreads();
     for (int round = 1; round <= 8; round++) {
         held[threadIdx.x] = round;
         wrong += held[(threadIdx.x + step) % 64] != round; // a barrier is missing before this
