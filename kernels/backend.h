@@ -86,6 +86,7 @@ struct ls_backend_params {
                                   // end refuses what it cannot do
     const char *module;           // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
     const char *cache;            // file in which a device's plans are kept; NULL: none
+    bool plan_early; // all of a device's plans are made by open, as with a cache; else when needed
     void (*on_wait)(const char *why); // called by open before something that takes minutes, with a
                                       // line for the log; or NULL
     int64_t face_cache_bytes; // device memory for what depends on a known face alone; 0: none

@@ -78,6 +78,7 @@ int ls_model_check(const struct ls_backend_params *params, struct ls_err *err)
     r = ls_model_open(&model, &seeded, err);
     backend.model = model;
     backend.batch_max = 1;
+    backend.plan_early = false;
     backend.cache = NULL; // its plans are of no use to the real model
     if (r == 0)
         r = ls_backend_open(&be, &backend, err);

@@ -45,6 +45,7 @@ void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_opt
         .module = text_or_null(opt->cuda_module),
         .cache = strcmp(opt->plan_cache, "none") != 0 ? text_or_null(opt->plan_cache) : NULL,
         .on_wait = on_wait,
+        .plan_early = strcmp(opt->plan_cache, "none") != 0,
         .face_cache_bytes = opt->face_cache_bytes,
     };
 }

@@ -25,7 +25,7 @@
       "the generator's: fp32, tf32, fp16, or auto: the back end's choice")                         \
     S(cuda_module, "cuda-module", "", "path of liblipstream_cuda.so; empty: beside lipstreamd")    \
     S(plan_cache, "plan-cache", "",                                                                \
-      "file in which a device's plans are kept; none: no file; empty: in the user's cache")        \
+      "file of a device's plans; none: no file, made when needed; empty: in the user's cache")     \
     S(encoder, "encoder", "auto",                                                                  \
       "H.264 encoder: x264, nvenc (with --backend cuda), or auto: nvenc where the device has it")  \
     S(spool_dir, "spool-dir", "/var/tmp", "folder of the unlinked spool files")                    \

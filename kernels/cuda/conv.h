@@ -41,6 +41,7 @@ struct ls_cuda_convs_params {
     int batch_max;       // largest batch that will be asked for
     const char *cache;   // file of plans; NULL: none
     uint64_t model_hash; // part of the cache's key
+    bool plan_all; // a shape is planned for all batch sizes at once also where there is no cache
 };
 LS_MUST int ls_cuda_convs_new(struct ls_cuda_convs **out, const struct ls_cuda_device *device,
                               const struct ls_cuda_convs_params *params, struct ls_err *err);

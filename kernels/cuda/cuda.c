@@ -113,6 +113,7 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
     const struct ls_cuda_convs_params convs = {.type = type,
                                                .batch_max = params->batch_max,
                                                .cache = params->cache,
+                                               .plan_all = params->plan_early,
                                                .model_hash = ls_cuda_layout_hash(net)};
     struct ls_cuda_generator_params generator = {
         .net = net, .type = type, .batch_max = params->batch_max, .record_count = record_count};
@@ -135,10 +136,12 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
                  c->device.name, params->cache);
         params->on_wait(why);
     }
-    // With somewhere to keep plans all are made now, so that no face waits for one; without, only
-    // those that are needed, when they are.
+    // With somewhere to keep plans, or when asked for, all are made now, so that no face waits for
+    // one; else only those that are needed, when they are.
     if (r == 0 && params->cache)
         r = ls_cuda_generator_warm(c->generator, c->compute, err);
+    else if (r == 0 && params->plan_early)
+        r = ls_cuda_generator_plan(c->generator, c->compute, err);
     if (r == 0)
         ls_cuda_convs_save(c->convs);
     faces.generator = c->generator;

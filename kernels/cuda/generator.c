@@ -242,8 +242,7 @@ static bool params_of(struct ls_cuda_program_params *out, const struct ls_cuda_g
     return true;
 }
 
-// Plans the convolutions of all programs at once.
-static int plan_all(struct ls_cuda_generator *g, cudaStream_t stream, struct ls_err *err)
+int ls_cuda_generator_plan(struct ls_cuda_generator *g, cudaStream_t stream, struct ls_err *err)
 {
     enum { PROGRAMS = BUCKETS * (1 + LS_CUDA_CUTS) };
     struct ls_cuda_conv_shape *shape =
@@ -264,7 +263,7 @@ int ls_cuda_generator_warm(struct ls_cuda_generator *g, cudaStream_t stream, str
 {
     struct ls_cuda_program_params params;
     struct ls_cuda_program *program = NULL;
-    int r = plan_all(g, stream, err);
+    int r = ls_cuda_generator_plan(g, stream, err);
 
     for (int i = 0; r == 0 && params_of(&params, g, i); i++) {
         r = program_get(&program, g, &params, stream, err);

@@ -27,7 +27,9 @@ void ls_cuda_generator_free(struct ls_cuda_generator **generator);
 size_t ls_cuda_generator_record_size(const struct ls_net *net, enum ls_cuda_type type);
 // Why launches are made one by one instead of as CUDA graphs; "" if they are not.
 const char *ls_cuda_generator_note(const struct ls_cuda_generator *generator);
-// Plans every bucket and rectangle now, instead of on first use.
+// Plans every bucket and rectangle now, instead of on first use; warm runs them once, too.
+LS_MUST int ls_cuda_generator_plan(struct ls_cuda_generator *generator, cudaStream_t stream,
+                                   struct ls_err *err);
 LS_MUST int ls_cuda_generator_warm(struct ls_cuda_generator *generator, cudaStream_t stream,
                                    struct ls_err *err);
 

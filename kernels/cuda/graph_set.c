@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The set of a back end's convolutions (conv.h): finds a shape's plan in memory, in the cache's
 // file, or by measurement. Device thread. What surprises: shapes that differ in the batch alone are
-// a family with one choice. Where there is a cache, a family is planned for every batch bucket at
-// once, so that a choice that would fail at one of them is never made.
+// a family with one choice. Where there is a cache (or it is asked for), a family is planned for
+// every batch bucket at once, so that a choice that would fail at one of them is never made.
 #include "conv.h"
 
 #ifndef LS_CUDA_NO_CUDNN
@@ -416,7 +416,7 @@ int ls_cuda_convs_new(struct ls_cuda_convs **out, const struct ls_cuda_device *d
     convs->params = *params;
     convs->params.cache = NULL;
     convs->device_idx = device->idx;
-    convs->is_eager = params->cache;
+    convs->is_eager = params->cache || params->plan_all;
     if (params->type != LS_CUDA_FP32) {
         r = ls_cuda_cudnn_check(err, cudnnCreate(&convs->handle), "start");
         if (r == 0)

@@ -40,10 +40,15 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 static char cache_path[64];
 static const struct ls_cuda_device device = {.name = "of tests", .text = "of tests"};
 
+static bool plan_all;
+
 static struct ls_cuda_convs *open_set(const char *cache, const char *row)
 {
-    struct ls_cuda_convs_params params = {
-        .type = LS_CUDA_FP16, .batch_max = BATCH_MAX, .cache = cache, .model_hash = 7};
+    struct ls_cuda_convs_params params = {.type = LS_CUDA_FP16,
+                                          .batch_max = BATCH_MAX,
+                                          .cache = cache,
+                                          .model_hash = 7,
+                                          .plan_all = plan_all};
     struct ls_cuda_convs *convs = NULL;
     struct ls_err err = {0};
 
@@ -250,6 +255,17 @@ static void check_plan(void)
     for (int i = 0; i < SHAPES; i++)
         (void)get(convs, i, 1, "plan");
     CHECK(fake_built == SHAPES + 1, "plan");
+    ls_cuda_convs_free(&convs);
+
+    // All buckets, where no file keeps them.
+    plan_all = true;
+    convs = open_set(NULL, "plan for all, no cache");
+    plan_all = false;
+    fake_built = 0;
+    (void)get(convs, 0, 1, "plan for all, no cache");
+    CHECK(fake_built == 4, "plan for all, no cache");
+    (void)get(convs, 0, BATCH_MAX, "plan for all, no cache");
+    CHECK(fake_built == 4, "plan for all, no cache");
     ls_cuda_convs_free(&convs);
 
     // With a cache all buckets, and a batch size that is none of them.
