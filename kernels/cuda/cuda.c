@@ -128,7 +128,7 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
     if (r == 0)
         r = ls_cuda_generator_new(&c->generator, &generator, c->compute, err);
     if (r == 0 && params->cache && params->on_wait && !ls_cuda_convs_has_plans(c->convs)) {
-        char why[256];
+        char why[288];
 
         snprintf(why, sizeof why,
                  "first start on %.60s: plans are chosen by measurement, which takes minutes, and "
