@@ -127,13 +127,15 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
     generator.convs = c->convs;
     if (r == 0)
         r = ls_cuda_generator_new(&c->generator, &generator, c->compute, err);
-    if (r == 0 && params->cache && params->on_wait && !ls_cuda_convs_has_plans(c->convs)) {
+    if (r == 0 && (params->cache || params->plan_early) && params->on_wait &&
+        !ls_cuda_convs_has_plans(c->convs)) {
         char why[288];
 
-        snprintf(why, sizeof why,
-                 "first start on %.60s: plans are chosen by measurement, which takes minutes, and "
-                 "kept in %.120s",
-                 c->device.name, params->cache);
+        snprintf(
+            why, sizeof why,
+            "first start on %.60s: plans are chosen by measurement, which takes minutes%s%.120s",
+            c->device.name, params->cache ? ", and kept in " : "",
+            params->cache ? params->cache : "");
         params->on_wait(why);
     }
     // With somewhere to keep plans, or when asked for, all are made now, so that no face waits for
