@@ -59,7 +59,7 @@ def environment():
 
 
 class Server:
-    def __init__(self, *options, model=MODEL, plans="none", sessions=64):
+    def __init__(self, *options, model=MODEL, plans="none", sessions=80):
         self.log = os.path.join(WORK, "server.log")
         command = [os.path.join(PROGRAMS, "lipstreamd"), "--listen", "127.0.0.1:0", "--backend", "cuda",
                    "--cuda-module", os.environ["LS_GPU_MODULE"], "--model", model, "--plan-cache", plans,
@@ -339,7 +339,7 @@ def live(args):
     ladder = args.streams or ([1, 2] if TINY else [1, 16, 64, 128, 256])
     sizes = [("tiny", (96, 96))] if TINY else [("720p", (1280, 720)), ("1080p", (1920, 1080))]
     end = time.monotonic() + args.limit
-    with Server(model=args.model or MODEL, plans=args.plans, sessions=256) as server:
+    with Server(model=args.model or MODEL, plans=args.plans, sessions=272) as server:
         row("start %s" % args.label, server.start_seconds, "s")
         say("device:", server.field("device"), "| arithmetic:", server.field("arithmetic"))
         for number, (label, size) in enumerate(sizes):

@@ -325,7 +325,7 @@ part_sanitizer()
     ! detector >/dev/null || faces=(--detector "$(detector)")
     sanitize memcheck 18 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
     sanitize racecheck 18 bench_device --tiny --arithmetic fp32 "${faces[@]}" || failed=1
-    sanitize memcheck 18 bench_device --tiny --arithmetic fp16 || failed=1
+    sanitize memcheck 20 bench_device --tiny --brief --arithmetic fp16 || failed=1
     return $failed
 }
 

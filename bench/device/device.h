@@ -47,8 +47,8 @@ const char *bench_type(enum ls_cuda_type type);
 void bench_copy(struct bench *b);                                 // kernels.c
 void bench_kernels(struct bench *b);                              // kernels.c
 void bench_convolutions(struct bench *b, enum ls_cuda_type type); // kernels.c
-// first: with all plans, by the file of plans; all cuts and batches unless brief. Else the whole
-// face at a few batches.
+// first: all cuts and batches unless brief, with all plans made before if there is a file for them.
+// Else the whole face at a few batches.
 void bench_generator(struct bench *b, enum ls_cuda_type type, bool first); // generator.c
 
 #endif

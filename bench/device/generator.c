@@ -159,7 +159,7 @@ void bench_generator(struct bench *b, enum ls_cuda_type type, bool first)
     struct subject s = {.bench = b, .type = type};
     bool all = first && !b->brief;
 
-    open_generator(&s, first);
+    open_generator(&s, first && b->cache);
     fill(&s);
     for (s.cut = 0; s.cut < (all ? LS_CUDA_CUTS : 1); s.cut++)
         for (s.count = 1; s.count <= b->batch_max; s.count *= all ? 2 : s.count == 1 ? 16 : 4)
