@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <libavutil/hwcontext.h>
 #include <libavutil/opt.h>
 
 #include "formats.h"
@@ -335,6 +336,30 @@ static int push_packet(struct ls_input *in, struct ls_err *err)
     return r == AVERROR(ENOMEM) ? ls_worker_av(in->w, err, r, "decoding") : 0;
 }
 
+// FFmpeg crops pictures in a device's memory on the right and below alone
+// (av_frame_apply_cropping): one that is to be cropped on the left or above as well comes to the
+// host, which is rare.
+static int crop(AVFrame *frame)
+{
+    AVFrame *host;
+    int r;
+
+    if (frame->format != AV_PIX_FMT_CUDA || (frame->crop_left == 0 && frame->crop_top == 0))
+        return 0;
+    host = av_frame_alloc();
+    r = host ? av_hwframe_transfer_data(host, frame, 0) : AVERROR(ENOMEM);
+    if (r == 0)
+        r = av_frame_copy_props(host, frame);
+    if (r == 0)
+        r = av_frame_apply_cropping(host, 0);
+    if (r == 0) {
+        av_frame_unref(frame);
+        av_frame_move_ref(frame, host);
+    }
+    av_frame_free(&host);
+    return r;
+}
+
 int ls_input_next(struct ls_input *in, AVFrame *frame, struct ls_err *err)
 {
     int64_t bad_from = in->corrupt_count;
@@ -342,8 +367,10 @@ int ls_input_next(struct ls_input *in, AVFrame *frame, struct ls_err *err)
     for (;;) {
         int r = avcodec_receive_frame(in->dec, frame);
 
-        if (r == 0)
-            return 1;
+        if (r == 0) {
+            r = crop(frame);
+            return r < 0 ? ls_worker_av(in->w, err, r, "a frame on the device") : 1;
+        }
         if (r == AVERROR_EOF)
             return 0;
         if (r == AVERROR(ENOMEM))
