@@ -186,8 +186,8 @@ class Stream(threading.Thread):
         channel, call = open_call(self.address, self.requests(), self.seconds * 3 + 20)
         late, first_at, whole, frames, size = [], None, 0, 0, 0
         try:
-            for now, first, count, data in replies(call):
-                first_at = first_at or now
+            for came_at, first, count, data in replies(call):
+                first_at = first_at or came_at
                 if self.output == "raw":  # a frame is there when its last byte is
                     size += len(data)
                     upto = size // frame_size
@@ -195,9 +195,9 @@ class Stream(threading.Thread):
                     upto = first + count if count else frames
                 for i in range(frames, upto):
                     if i >= gpu_media.RATE or self.count <= gpu_media.RATE:
-                        late.append(now - self.start_at - i / gpu_media.RATE)
+                        late.append(came_at - self.start_at - i / gpu_media.RATE)
                 frames = max(frames, upto)
-            self.result = {"late": late, "first": (first_at or now) - self.start_at, "frames": frames}
+            self.result = {"late": late, "first": (first_at or self.start_at) - self.start_at, "frames": frames}
             if frames < self.count - 1:
                 self.result = {"error": "%d of %d frames came" % (frames, self.count)}
         except grpc.RpcError as error:
