@@ -3,7 +3,8 @@
 // tests/shim in front of the include path, for the host, where threads of a block are fibers.
 // A kernel uses threadIdx, blockIdx, blockDim, gridDim, __shared__, __syncthreads, __syncwarp,
 // __shfl_sync, __shfl_down_sync, __shfl_xor_sync, integer atomicAdd, float4 and its make_float4,
-// and the words below; nothing else of CUDA's. Numbers are stored as half and computed as float. Included by .cu files only.
+// and the words below; nothing else of CUDA's. Numbers are stored as half and computed as float.
+// Included by .cu files only.
 #ifndef LS_CUDA_LAUNCH_H
 #define LS_CUDA_LAUNCH_H
 
