@@ -3,7 +3,8 @@
 # Installs what the tests need, builds, and runs every test; ends with ctest's summary and its exit code.
 #
 #   tests/run.sh             three builds: release (everything), AddressSanitizer + UBSan (arithmetic,
-#                            units, hostile input), ThreadSanitizer (whatever has threads or the loop)
+#                            units, hostile input), ThreadSanitizer (whatever has threads or the loop,
+#                            and races between the threads of a CUDA kernel)
 #   tests/run.sh --quick     release only
 #   tests/run.sh --long      also the tests labelled long
 #   tests/run.sh -R mel      further arguments go to ctest
@@ -30,7 +31,7 @@ done
 # The module for NVIDIA devices is compiled once, for all of them; its kernels run under the sanitizers as
 # compiled for the host (tests/shim).
 asan_tests='^(unit|kernels|golden)/|^e2e/(bad_input|survive)'
-tsan_tests='^unit/(session|device|decode|encode|engine|loop)'
+tsan_tests='^unit/(session|device|decode|encode|engine|loop)|^kernels/cuda_(shim|elements|mel|pictures|conv|detect)'
 declare -A options=(
     [release]="-DLS_TESTS=ON -DLS_CUDA=ON"
     [asan]="-DLS_CUDA=OFF -DLS_SANITIZE=address,undefined -DLS_TEST_PREFIX=asan: -DLS_TEST_ONLY=$asan_tests"
