@@ -11,7 +11,7 @@ struct ls_cuda_module {
     const struct ls_backend_ops *ops; // lives as long as the process: the module is never unloaded
 };
 
-// Changes with the sizes of what both sides share and with the version.
+// Changes with the sizes of what both sides share.
 #define LS_CUDA_MODULE_ABI                                                                         \
     ((unsigned)(sizeof(struct ls_backend_ops) * 31 + sizeof(struct ls_backend_params) * 37 +       \
                 sizeof(struct ls_face_job) * 41 + sizeof(struct ls_model) * 43 +                   \
