@@ -1,58 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shim's streams, events and graphs. A stream is a queue of closures; when they run is the
-// stream's order (LS_SHIM_ORDER): at once, or as late as a synchronising call allows, alone or
-// mixed with other streams' work, so that a wait which is missing between streams, or a buffer that
-// is used again too early, gives wrong numbers. A captured graph is the list of closures, run again
-// by each launch. What a capture does not allow is refused and breaks the capture. Any thread.
+// The shim's streams and events. A stream is a queue of closures; when they run is the stream's
+// order (LS_SHIM_ORDER): at once, or as late as a synchronising call allows, alone or mixed with
+// other streams' work, so that a wait which is missing between streams, or a buffer that is used
+// again too early, gives wrong numbers. While a graph is captured (graphs.cc) work is put there;
+// what a capture does not allow is refused and breaks it. Any thread.
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <list>
 #include <map>
-#include <memory>
-#include <set>
 #include <thread>
-#include <vector>
 
-#include "_shim.h"
+#include "_streams.h"
+
+namespace ls_shim
+{
+
+std::list<std::shared_ptr<queue>> queues;
+std::shared_ptr<queue> legacy = std::make_shared<queue>();
+std::set<void *> handles;
+
+} // namespace ls_shim
 
 namespace
 {
 
-using ls_shim::work;
-enum order { NOW, LATE, RANDOM };
-struct queue;
+using namespace ls_shim;
 
-struct capture {
-    std::vector<work> steps;
-    struct queue *origin;
-    enum cudaStreamCaptureMode mode;
-    bool broken, ended;
-};
-
-// A run, or a wait for another queue.
-struct item {
-    work run;
-    std::shared_ptr<queue> wait;
-    uint64_t until;
-};
-
-// Outlives its stream's handle while work or events need it.
-struct queue {
-    enum order order;
-    bool blocking; // waits for the legacy stream and is waited for
-    std::deque<item> items;
-    uint64_t pushed, done;
-    std::shared_ptr<struct capture> capture;
-    size_t captured; // its own steps in the capture
-    bool joined;     // the origin waits for all of them
-};
-
-std::list<std::shared_ptr<queue>> queues;
-std::shared_ptr<queue> legacy = std::make_shared<queue>();
 std::map<std::thread::id, std::shared_ptr<queue>> per_thread;
-std::set<void *> handles; // streams, events, graphs that live
 uint64_t random_state;
 std::string random_text; // that it was seeded by
 
@@ -91,7 +65,7 @@ void step(queue *q)
 
     q->items.pop_front();
     if (first.run)
-        ls_shim::run_now(first.run);
+        run_now(first.run);
     q->done++;
 }
 
@@ -132,14 +106,11 @@ void run_until(queue *q, uint64_t until)
 {
     if (q->done >= until)
         return;
-    ls_shim::expose(true); // once for all: pages are slow to change
+    expose(true); // once for all: pages are slow to change
     while (advance(q, until))
         ;
-    ls_shim::expose(false);
+    expose(false);
 }
-
-// NULL if the handle is none.
-std::shared_ptr<queue> queue_of(cudaStream_t stream);
 
 void append(queue *q, item one)
 {
@@ -178,47 +149,8 @@ cudaError_t push_item(const std::shared_ptr<queue> &q, item one)
 
 } // namespace
 
-struct CUstream_st {
-    std::shared_ptr<queue> q;
-};
-
-struct CUevent_st {
-    std::shared_ptr<queue> q; // where it was recorded last; NULL: never
-    uint64_t until;
-    std::shared_ptr<double> at_ms; // negative until it happens
-    std::shared_ptr<capture> in;   // the capture it was recorded in
-    size_t captured;
-    bool timed;
-};
-
-struct CUgraph_st {
-    std::vector<work> steps;
-};
-
-struct CUgraphExec_st {
-    std::shared_ptr<std::vector<work>> steps; // launches in flight share it
-};
-
 namespace
 {
-
-std::shared_ptr<queue> queue_of(cudaStream_t stream)
-{
-    if (!stream || stream == cudaStreamLegacy)
-        return legacy;
-    if (stream == cudaStreamPerThread) {
-        auto &q = per_thread[std::this_thread::get_id()];
-
-        if (!q) {
-            q = std::make_shared<queue>();
-            q->order = order_now();
-            q->blocking = true;
-            queues.push_back(q);
-        }
-        return q;
-    }
-    return handles.count(stream) ? stream->q : nullptr;
-}
 
 // Queues without a handle, work or capture go.
 void prune()
@@ -270,6 +202,24 @@ cudaError_t stream_sync(cudaStream_t stream, bool wait)
 namespace ls_shim
 {
 
+std::shared_ptr<queue> queue_of(cudaStream_t stream)
+{
+    if (!stream || stream == cudaStreamLegacy)
+        return legacy;
+    if (stream == cudaStreamPerThread) {
+        auto &q = per_thread[std::this_thread::get_id()];
+
+        if (!q) {
+            q = std::make_shared<queue>();
+            q->order = order_now();
+            q->blocking = true;
+            queues.push_back(q);
+        }
+        return q;
+    }
+    return handles.count(stream) ? stream->q : nullptr;
+}
+
 void run_now(const work &run)
 {
     expose(true);
@@ -306,8 +256,6 @@ cudaError_t finish_all()
 }
 
 } // namespace ls_shim
-
-using namespace ls_shim;
 
 cudaError_t cudaDeviceSynchronize(void)
 {
@@ -495,131 +443,5 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
     if (*start->at_ms < 0 || *end->at_ms < 0)
         return cudaErrorNotReady;
     *ms = (float)(*end->at_ms - *start->at_ms);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
-{
-    locked l;
-    auto q = queue_of(stream);
-
-    if (!q)
-        return result(cudaErrorInvalidResourceHandle);
-    if (q == legacy || q->capture)
-        return result(q == legacy ? cudaErrorStreamCaptureUnsupported : cudaErrorIllegalState);
-    if (call_fails())
-        return result(cudaErrorLaunchFailure);
-    q->capture = std::make_shared<capture>();
-    q->capture->origin = q.get();
-    q->capture->mode = mode;
-    q->captured = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
-{
-    locked l;
-    auto q = queue_of(stream);
-    cudaError_t error = cudaSuccess;
-
-    if (!q || !q->capture)
-        return result(q ? cudaErrorIllegalState : cudaErrorInvalidResourceHandle);
-    auto ended = q->capture;
-
-    *graph = nullptr;
-    if (ended->origin != q.get()) {
-        ended->broken = true;
-        return result(cudaErrorStreamCaptureUnmatched);
-    }
-    for (auto &other : queues)
-        if (other->capture == ended) {
-            if (other != q && !other->joined)
-                error = cudaErrorStreamCaptureUnjoined;
-            other->capture = nullptr;
-        }
-    ended->ended = true;
-    if (ended->broken)
-        error = cudaErrorStreamCaptureInvalidated;
-    if (error == cudaSuccess && call_fails())
-        error = cudaErrorLaunchFailure;
-    if (error != cudaSuccess)
-        return result(error);
-    *graph = new CUgraph_st{std::move(ended->steps)};
-    handles.insert(*graph);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status)
-{
-    locked l;
-    auto q = queue_of(stream);
-
-    if (!q)
-        return result(cudaErrorInvalidResourceHandle);
-    *status = !q->capture          ? cudaStreamCaptureStatusNone
-              : q->capture->broken ? cudaStreamCaptureStatusInvalidated
-                                   : cudaStreamCaptureStatusActive;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
-{
-    locked l;
-
-    if (!exec || !handles.count(graph))
-        return result(cudaErrorInvalidValue);
-    if (call_fails())
-        return result(cudaErrorMemoryAllocation);
-    *exec = new CUgraphExec_st{std::make_shared<std::vector<work>>(graph->steps)};
-    handles.insert(*exec);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
-                                          unsigned long long flags)
-{
-    return cudaGraphInstantiate(exec, graph, flags);
-}
-
-cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream)
-{
-    locked l;
-
-    return result(handles.count(exec) && queue_of(stream) ? cudaSuccess : cudaErrorInvalidValue);
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
-{
-    locked l;
-
-    if (!handles.count(exec))
-        return result(cudaErrorInvalidValue);
-    if (call_fails())
-        return result(cudaErrorLaunchFailure);
-    auto steps = exec->steps;
-
-    return result(push(stream, [steps] {
-        for (const auto &run : *steps)
-            run();
-    }));
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph)
-{
-    locked l;
-
-    if (!handles.erase(graph))
-        return result(cudaErrorInvalidValue);
-    delete graph;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
-{
-    locked l;
-
-    if (!handles.erase(exec))
-        return result(cudaErrorInvalidValue);
-    delete exec;
     return cudaSuccess;
 }
