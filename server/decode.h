@@ -28,9 +28,10 @@ struct ls_decode;
 LS_MUST int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop,
                                 const char *path, const struct ls_options *opt,
                                 const struct ls_video_device *device, struct ls_err *err);
-// Kills the idle processes, waits for the threads. Every ls_decode must be closed. The loop must
-// still run until its handles close.
-void ls_decode_pool_close(struct ls_decode_pool **pool);
+// Kills the idle processes, waits for the threads for decoder_stuck_ms_max. Every ls_decode must be
+// closed. The loop must still run until its handles close. False: a thread hangs in a decoder; the
+// device that it writes to must not be closed.
+bool ls_decode_pool_close(struct ls_decode_pool **pool);
 int ls_decode_pool_live(const struct ls_decode_pool *pool); // processes alive now, idle and busy
 
 struct ls_decode_params {

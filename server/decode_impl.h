@@ -17,8 +17,9 @@ struct ls_decode_thread;
 struct ls_decode_threads; // how many live
 LS_MUST int ls_decode_threads_new(struct ls_decode_threads **out,
                                   const struct ls_video_device *device, struct ls_err *err);
-// Waits until all have ended: their pipes must be closed.
-void ls_decode_threads_free(struct ls_decode_threads **threads);
+// Waits until all have ended: their pipes must be closed. False: some have not within wait_ms; then
+// they and what they use (the device) must be left as they are until the process ends.
+bool ls_decode_threads_free(struct ls_decode_threads **threads, int64_t wait_ms);
 // Takes the descriptors in any case.
 LS_MUST int ls_decode_thread_start(struct ls_decode_thread **out, struct ls_decode_threads *threads,
                                    int control, int events, int spool, struct ls_err *err);

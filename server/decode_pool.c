@@ -338,12 +338,12 @@ static void on_timer_closed(uv_handle_t *handle)
     free_pool(pool);
 }
 
-void ls_decode_pool_close(struct ls_decode_pool **at)
+bool ls_decode_pool_close(struct ls_decode_pool **at)
 {
     struct ls_decode_pool *pool = *at;
 
     if (!pool)
-        return;
+        return true;
     *at = NULL;
     pool->closed = true;
     uv_close((uv_handle_t *)&pool->refill, on_timer_closed);
@@ -354,7 +354,7 @@ void ls_decode_pool_close(struct ls_decode_pool **at)
         ls_decode_proc_drop(&p);
     }
     pool->idle_count = 0;
-    ls_decode_threads_free(&pool->threads);
+    return ls_decode_threads_free(&pool->threads, pool->opt->decoder_stuck_ms_max);
 }
 
 int ls_decode_pool_live(const struct ls_decode_pool *pool)

@@ -6,6 +6,7 @@
 // it ends by itself, at the next record that it would send or read.
 #include "decode_impl.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -47,20 +48,33 @@ int ls_decode_threads_new(struct ls_decode_threads **out, const struct ls_video_
     return 0;
 }
 
-void ls_decode_threads_free(struct ls_decode_threads **threads)
+bool ls_decode_threads_free(struct ls_decode_threads **threads, int64_t wait_ms)
 {
     struct ls_decode_threads *t = *threads;
+    struct timespec until;
+    bool ended;
 
     if (!t)
-        return;
+        return true;
+    *threads = NULL;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)(wait_ms / 1000);
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
     pthread_mutex_lock(&t->lock);
-    while (t->count > 0)
-        pthread_cond_wait(&t->fewer, &t->lock);
+    while (t->count > 0 && pthread_cond_timedwait(&t->fewer, &t->lock, &until) != ETIMEDOUT)
+        ;
+    ended = t->count == 0;
     pthread_mutex_unlock(&t->lock);
+    if (!ended)
+        return false;
     pthread_cond_destroy(&t->fewer);
     pthread_mutex_destroy(&t->lock);
     free(t);
-    *threads = NULL;
+    return true;
 }
 
 static void let_go(struct ls_decode_thread *t)

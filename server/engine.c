@@ -104,13 +104,18 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
 void ls_engine_close(struct ls_engine **engine)
 {
     struct ls_engine *e;
+    bool ended;
 
     if (!engine || !*engine)
         return;
     e = *engine;
     *engine = NULL;
-    ls_decode_pool_close(&e->decoders);
+    ended = ls_decode_pool_close(&e->decoders);
     ls_batch_close(&e->batch);
+    if (!ended) { // the process's end takes the device with it
+        ls_log(LS_LOG_WARN, "stop", NULL, 0, "a decode thread hangs and is left behind");
+        return;
+    }
     ls_video_device_close(&e->video);
     ls_backend_close(&e->backend);
     ls_model_close(&e->model);
