@@ -110,9 +110,15 @@ static int open_cuda(struct ls_backend *b, const struct ls_backend_params *param
                      struct ls_err *err)
 {
     const struct ls_backend_ops *ops = NULL;
-    int r = ls_module_load(&ops, params->module, err);
+    void *library = NULL;
+    int r = ls_module_load(&ops, &library, params->module, err);
 
-    return r < 0 ? r : open_ops(b, ops, params, err);
+    if (r < 0)
+        return r;
+    r = open_ops(b, ops, params, err);
+    if (r < 0)
+        ls_module_leave(&library);
+    return r;
 }
 
 static int open_auto(struct ls_backend *b, const struct ls_backend_params *params,

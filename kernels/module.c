@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens liblipstream_cuda.so and takes its table of operations. The module is never closed: CUDA
-// leaves threads and exit handlers behind that would run into unmapped code. A file that was cut
+// Opens liblipstream_cuda.so and takes its table of operations. A module that has met a
+// driver is never closed: CUDA leaves threads and exit handlers behind that would run into unmapped
+// code. A file that was cut
 // short is found here, because the dynamic linker would die of it (SIGBUS) instead of refusing it.
 #include "module.h"
 
@@ -35,12 +36,26 @@ static int check_file(const char *path, struct ls_err *err)
     return r;
 }
 
-int ls_module_load(const struct ls_backend_ops **out, const char *path, struct ls_err *err)
+// What the library holds, if it is ours and of this build.
+static int take_table(const struct ls_backend_ops **out, void *library, const char *path,
+                      struct ls_err *err)
 {
-    const struct ls_cuda_module *module;
+    const struct ls_cuda_module *module = dlsym(library, LS_CUDA_MODULE_SYMBOL);
+
+    if (!module)
+        return ls_fail(err, LS_EDEVICE, "%s is no module of lipstream", path);
+    if (module->abi != LS_CUDA_MODULE_ABI)
+        return ls_fail(err, LS_EDEVICE, "%s belongs to another build of lipstream (%08x, not %08x)",
+                       path, module->abi, LS_CUDA_MODULE_ABI);
+    *out = module->ops;
+    return 0;
+}
+
+int ls_module_load(const struct ls_backend_ops **out, void **library, const char *path,
+                   struct ls_err *err)
+{
     char full[4096];
     const char *why;
-    void *library;
     int r;
 
     if (!path)
@@ -50,17 +65,24 @@ int ls_module_load(const struct ls_backend_ops **out, const char *path, struct l
         return r;
     // dlopen looks for a name without a slash among the system's libraries.
     snprintf(full, sizeof full, "%s%s", strchr(path, '/') ? "" : "./", path);
-    library = dlopen(full, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
+    *library = dlopen(full, RTLD_NOW | RTLD_LOCAL);
+    if (!*library) {
         why = dlerror();
         return ls_fail(err, LS_EDEVICE, "%s: %s", path, why ? why : "cannot be opened");
     }
-    module = dlsym(library, LS_CUDA_MODULE_SYMBOL);
-    if (!module)
-        return ls_fail(err, LS_EDEVICE, "%s is no module of lipstream", path);
-    if (module->abi != LS_CUDA_MODULE_ABI)
-        return ls_fail(err, LS_EDEVICE, "%s belongs to another build of lipstream (%08x, not %08x)",
-                       path, module->abi, LS_CUDA_MODULE_ABI);
-    *out = module->ops;
-    return 0;
+    r = take_table(out, *library, path, err);
+    if (r < 0)
+        ls_module_leave(library);
+    return r;
+}
+
+void ls_module_leave(void **library)
+{
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+
+    if (driver)
+        dlclose(driver);
+    else if (*library)
+        dlclose(*library);
+    *library = NULL;
 }
