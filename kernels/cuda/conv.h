@@ -42,13 +42,14 @@ struct ls_cuda_convs_params {
     const char *cache;   // file of plans; NULL: none
     uint64_t model_hash; // part of the cache's key
     bool plan_all; // a shape is planned for all batch sizes at once also where there is no cache
+    void (*on_wait)(const char *why); // called while plans are chosen, which takes minutes; or NULL
 };
 LS_MUST int ls_cuda_convs_new(struct ls_cuda_convs **out, const struct ls_cuda_device *device,
                               const struct ls_cuda_convs_params *params, struct ls_err *err);
 void ls_cuda_convs_free(struct ls_cuda_convs **convs);
+bool ls_cuda_convs_has_plans(const struct ls_cuda_convs *convs); // or needs none
 // Writes the cache file if plans were added (to a new file that then takes its name). A cache that
 // could not be read or written: why, once; else "".
-bool ls_cuda_convs_has_plans(const struct ls_cuda_convs *convs); // or needs none
 void ls_cuda_convs_save(struct ls_cuda_convs *convs);
 const char *ls_cuda_convs_note(const struct ls_cuda_convs *convs);
 // "cuDNN 9.19", "cuDNN 9.19, 2 layers plain", "plain".

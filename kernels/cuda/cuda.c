@@ -106,14 +106,28 @@ static int open_stream(cudaStream_t *out, int priority, struct ls_err *err)
         err, (int)cudaStreamCreateWithPriority(out, cudaStreamNonBlocking, priority), "a stream");
 }
 
+static void announce(const struct cuda *c, const struct ls_backend_params *params)
+{
+    const char *file = params->cache;
+    char why[288];
+
+    snprintf(why, sizeof why,
+             "first start on %.60s: plans are chosen by measurement, which takes minutes%s%.120s",
+             c->device.name, file ? ", and kept in " : "", file ? file : "");
+    if (params->on_wait)
+        params->on_wait(why);
+}
+
 static int open_generator(struct cuda *c, const struct ls_backend_params *params,
                           enum ls_cuda_type type, int record_count, struct ls_err *err)
 {
     const struct ls_net *net = params->model->generator;
+    bool early = params->cache || params->plan_early;
     const struct ls_cuda_convs_params convs = {.type = type,
                                                .batch_max = params->batch_max,
                                                .cache = params->cache,
                                                .plan_all = params->plan_early,
+                                               .on_wait = early ? params->on_wait : NULL,
                                                .model_hash = ls_cuda_layout_hash(net)};
     struct ls_cuda_generator_params generator = {
         .net = net, .type = type, .batch_max = params->batch_max, .record_count = record_count};
@@ -127,17 +141,8 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
     generator.convs = c->convs;
     if (r == 0)
         r = ls_cuda_generator_new(&c->generator, &generator, c->compute, err);
-    if (r == 0 && (params->cache || params->plan_early) && params->on_wait &&
-        !ls_cuda_convs_has_plans(c->convs)) {
-        char why[288];
-
-        snprintf(
-            why, sizeof why,
-            "first start on %.60s: plans are chosen by measurement, which takes minutes%s%.120s",
-            c->device.name, params->cache ? ", and kept in " : "",
-            params->cache ? params->cache : "");
-        params->on_wait(why);
-    }
+    if (r == 0 && early && !ls_cuda_convs_has_plans(c->convs))
+        announce(c, params);
     // With somewhere to keep plans, or when asked for, all are made now, so that no face waits for
     // one; else only those that are needed, when they are.
     if (r == 0 && params->cache)

@@ -335,7 +335,8 @@ static int measure(struct ls_cuda_convs *convs, struct ls_cuda_conv **conv, int 
     const struct ls_cuda_tune_params params = {.description = convs->description,
                                                .device_idx = convs->device_idx,
                                                .handle = convs->handle,
-                                               .stream = stream};
+                                               .stream = stream,
+                                               .on_wait = convs->params.on_wait};
     struct ls_cuda_tuned *tuned = calloc((size_t)count, sizeof *tuned);
     struct order *order = calloc((size_t)count, sizeof *order);
     int n = 0, r = LS_OK;

@@ -8,6 +8,7 @@
 #ifndef LS_CUDA_NO_CUDNN
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "graph_bench.h"
@@ -386,9 +387,15 @@ static int for_all(struct ls_cuda_tuned *tuned, int count, const struct ls_cuda_
     }
     bench_params.shape = shape;
     r = ls_cuda_bench_new(&bench, &bench_params, err);
-    for (int i = 0; i < count && r == 0; i += GROUP_MAX)
+    for (int i = 0; i < count && r == 0; i += GROUP_MAX) {
+        char why[64];
+
+        snprintf(why, sizeof why, "plans for %d of %d convolutions are chosen", i, count);
+        if (params->on_wait && i > 0)
+            params->on_wait(why);
         r = for_group(&tuned[i], count - i < GROUP_MAX ? count - i : GROUP_MAX, bench, params, tune,
                       err);
+    }
     if (r < 0)
         for (int i = 0; i < count; i++)
             for (int b = 0; b < LS_CUDA_BATCHES_MAX; b++)

@@ -32,6 +32,7 @@ struct ls_cuda_tune_params {
     int device_idx;
     cudnnHandle_t handle;
     cudaStream_t stream;
+    void (*on_wait)(const char *why); // how far it has come, every few seconds; or NULL
 };
 
 // Chooses for each of them. Fails only if the device or memory does; then there are no plans.

@@ -41,6 +41,14 @@ static char cache_path[64];
 static const struct ls_cuda_device device = {.name = "of tests", .text = "of tests"};
 
 static bool plan_all;
+static int wait_count;
+static char wait_text[80];
+
+static void on_wait(const char *why)
+{
+    wait_count++;
+    snprintf(wait_text, sizeof wait_text, "%s", why);
+}
 
 static struct ls_cuda_convs *open_set(const char *cache, const char *row)
 {
@@ -48,7 +56,8 @@ static struct ls_cuda_convs *open_set(const char *cache, const char *row)
                                           .batch_max = BATCH_MAX,
                                           .cache = cache,
                                           .model_hash = 7,
-                                          .plan_all = plan_all};
+                                          .plan_all = plan_all,
+                                          .on_wait = on_wait};
     struct ls_cuda_convs *convs = NULL;
     struct ls_err err = {0};
 
@@ -279,6 +288,33 @@ static void check_plan(void)
     ls_cuda_convs_free(&convs);
 }
 
+// What takes minutes on a device tells how far it has come.
+static void check_wait(void)
+{
+    enum { MANY = 20 };
+    struct ls_cuda_conv_shape list[MANY];
+    struct ls_cuda_convs *convs = open_set(NULL, "wait");
+    struct ls_err err = {0};
+
+    use((struct fake_engine){.id = 1});
+    for (int i = 0; i < MANY; i++) {
+        int64_t w = 2 + i;
+
+        list[i] = (struct ls_cuda_conv_shape){.batch = 1,
+                                              .in = {1, (int)w, 8, 8 * w, 8 * w, 8},
+                                              .out = {1, (int)w, 8, 8 * w, 8 * w, 8},
+                                              .kernel = {1, 1},
+                                              .stride = {1, 1}};
+    }
+    wait_count = 0;
+    CHECK(ls_cuda_convs_plan(convs, list, MANY, NULL, &err) == 0, "wait");
+    CHECK(wait_count == 1 && !strcmp(wait_text, "plans for 16 of 20 convolutions are chosen"),
+          "wait");
+    CHECK(ls_cuda_convs_plan(convs, list, MANY, NULL, &err) == 0 && wait_count == 1,
+          "nothing is left to wait for");
+    ls_cuda_convs_free(&convs);
+}
+
 // A file that is not whole any more: what is left of it is used or not, never trusted.
 static void check_damage(void)
 {
@@ -329,6 +365,7 @@ int main(void)
         check_row_of(&rows[i]);
     check_lazy();
     check_plan();
+    check_wait();
     check_damage();
     check_gone();
     unlink(cache_path);
