@@ -283,35 +283,8 @@ static bool within(float v, float low, float high)
     return v >= low && v <= high;
 }
 
-// Bytes of a plane's rows; 0 where the format has no such plane.
-static void row_sizes(int row[3], enum ls_pixel format, int width_px)
-{
-    int half = (width_px + 1) / 2;
-
-    row[0] = row[1] = row[2] = 0;
-    switch (format) {
-    case LS_PIX_I420:
-        row[0] = width_px;
-        row[1] = row[2] = half;
-        break;
-    case LS_PIX_RGB24:
-        row[0] = 3 * width_px;
-        break;
-    case LS_PIX_NV12:
-        row[0] = width_px;
-        row[1] = 2 * half;
-        break;
-    case LS_PIX_P010:
-        row[0] = 2 * width_px;
-        row[1] = 4 * half;
-        break;
-    }
-}
-
 static int check_frame(const struct ls_lane *lane, const struct ls_frame *f, struct ls_err *err)
 {
-    int row[3];
-
     if (!f || f->width_px < SIDE_MIN || f->width_px > SIDE_MAX || f->height_px < SIDE_MIN ||
         f->height_px > SIDE_MAX)
         return ls_fail(err, LS_EFIELD, "a frame of %dx%d: sides of %d to %d are possible",
@@ -323,11 +296,12 @@ static int check_frame(const struct ls_lane *lane, const struct ls_frame *f, str
     if (f->on_device && !lane->backend->ops->device_frames)
         return ls_fail(err, LS_EFIELD, "a frame on a device, of which the back end %s has none",
                        lane->backend->ops->name);
-    row_sizes(row, f->format, f->width_px);
-    for (int i = 0; i < 3 && row[i] > 0; i++) {
-        if (!f->plane[i] || f->stride[i] < row[i])
+    for (int i = 0; i < ls_frame_planes(f->format); i++) {
+        int row_size = ls_frame_row_size(f, i);
+
+        if (!f->plane[i] || f->stride[i] < row_size)
             return ls_fail(err, LS_EFIELD, "plane %d of a frame: rows of %d bytes, %d apart", i,
-                           row[i], f->plane[i] ? f->stride[i] : 0);
+                           row_size, f->plane[i] ? f->stride[i] : 0);
         if (f->format == LS_PIX_P010 && (f->stride[i] % 2 || (uintptr_t)f->plane[i] % 2))
             return ls_fail(err, LS_EFIELD,
                            "plane %d of a frame: samples of 2 bytes are not aligned", i);

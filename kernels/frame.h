@@ -38,6 +38,33 @@ struct ls_frame {
     bool on_device;        // the planes lie in the back end's own memory
 };
 
+static inline int ls_frame_planes(enum ls_pixel format)
+{
+    return format == LS_PIX_RGB24 ? 1 : format == LS_PIX_I420 ? 3 : 2;
+}
+
+// Bytes of a row of one of its planes, without padding. Sides up to 65536.
+static inline int ls_frame_row_size(const struct ls_frame *f, int plane)
+{
+    int width = f->width_px, half = (width + 1) / 2;
+
+    switch (f->format) {
+    case LS_PIX_RGB24:
+        return 3 * width;
+    case LS_PIX_NV12:
+        return plane ? 2 * half : width;
+    case LS_PIX_P010:
+        return 2 * (plane ? 2 * half : width);
+    default:
+        return plane ? half : width;
+    }
+}
+
+static inline int ls_frame_row_count(const struct ls_frame *f, int plane)
+{
+    return plane ? (f->height_px + 1) / 2 : f->height_px;
+}
+
 // Left, top (inside) and right, bottom (outside): width is x1 - x0.
 struct ls_box {
     float x0, y0, x1, y1;

@@ -18,22 +18,16 @@ static int64_t align(int64_t n, int64_t to)
 
 static void lay_out(struct ls_wire_ring *ring, const struct ls_decode_video *v, int slots)
 {
-    int planes = v->pixel == LS_PIX_RGB24 ? 1 : v->pixel == LS_PIX_NV12 ? 2 : 3;
+    const struct ls_frame shape = {
+        .width_px = v->width_px, .height_px = v->height_px, .format = v->pixel};
     int64_t at = 0;
     int i;
 
     memset(ring, 0, sizeof *ring);
-    for (i = 0; i < planes; i++) {
-        int64_t width = i ? (v->width_px + 1) / 2 : v->width_px;
-        int64_t height = i ? (v->height_px + 1) / 2 : v->height_px;
-
-        if (v->pixel == LS_PIX_RGB24)
-            width *= 3;
-        else if (v->pixel == LS_PIX_NV12 && i)
-            width *= 2;
+    for (i = 0; i < ls_frame_planes(v->pixel); i++) {
         ring->offset[i] = at;
-        ring->stride[i] = (int32_t)align(width, 64);
-        at += ring->stride[i] * height;
+        ring->stride[i] = (int32_t)align(ls_frame_row_size(&shape, i), 64);
+        at += (int64_t)ring->stride[i] * ls_frame_row_count(&shape, i);
     }
     ring->slot_bytes = align(at + 64, 4096); // 64 bytes of slack: vector code may read past a row
     ring->slots = slots;

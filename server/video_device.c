@@ -135,42 +135,15 @@ void ls_video_device_close(struct ls_video_device **device)
     *device = NULL;
 }
 
-int ls_video_plane_count(enum ls_pixel format)
-{
-    return format == LS_PIX_RGB24 ? 1 : format == LS_PIX_I420 ? 3 : 2;
-}
-
-size_t ls_video_row_size(const struct ls_frame *f, int plane)
-{
-    size_t width = (size_t)f->width_px, half = (width + 1) / 2;
-
-    switch (f->format) {
-    case LS_PIX_RGB24:
-        return 3 * width;
-    case LS_PIX_I420:
-        return plane ? half : width;
-    case LS_PIX_NV12:
-        return plane ? 2 * half : width;
-    case LS_PIX_P010:
-        return 2 * (plane ? 2 * half : width);
-    }
-    return 0;
-}
-
-int ls_video_row_count(const struct ls_frame *f, int plane)
-{
-    return plane ? (f->height_px + 1) / 2 : f->height_px;
-}
-
 static size_t plane_size(const struct ls_frame *f, int plane)
 {
-    return (size_t)f->stride[plane] * (size_t)ls_video_row_count(f, plane);
+    return (size_t)f->stride[plane] * (size_t)ls_frame_row_count(f, plane);
 }
 
 int ls_video_place(struct ls_frame *to, void **memory, const struct ls_frame *like,
                    const struct ls_video_device *device, struct ls_err *err)
 {
-    int planes = ls_video_plane_count(like->format), r = 0;
+    int planes = ls_frame_planes(like->format), r = 0;
     size_t size = 0;
 
     for (int i = 0; i < planes; i++)
@@ -204,13 +177,13 @@ int ls_video_copy(const struct ls_frame *to, const struct ls_frame *from,
 {
     int r = 0;
 
-    for (int i = 0; i < ls_video_plane_count(from->format) && r == 0; i++) {
+    for (int i = 0; i < ls_frame_planes(from->format) && r == 0; i++) {
         struct ls_copy copy = {.to = to->plane[i],
                                .from = from->plane[i],
                                .to_stride = (size_t)to->stride[i],
                                .from_stride = (size_t)from->stride[i],
-                               .row_size = ls_video_row_size(from, i),
-                               .row_count = ls_video_row_count(from, i),
+                               .row_size = (size_t)ls_frame_row_size(from, i),
+                               .row_count = ls_frame_row_count(from, i),
                                .to_device = to->on_device,
                                .from_device = from->on_device};
 

@@ -36,9 +36,5 @@ void ls_video_free(void **memory, bool on_device, const struct ls_video_device *
 // All planes; same size and format, any places and strides.
 LS_MUST int ls_video_copy(const struct ls_frame *to, const struct ls_frame *from,
                           const struct ls_video_device *device, struct ls_err *err);
-// Bytes of a row of a plane, rows of a plane, planes of a format.
-size_t ls_video_row_size(const struct ls_frame *f, int plane);
-int ls_video_row_count(const struct ls_frame *f, int plane);
-int ls_video_plane_count(enum ls_pixel format);
 
 #endif

@@ -82,6 +82,8 @@ int64_t ls_clock_pts(struct ls_worker *w, struct ls_clock *c, int64_t ts, int64_
 static int put_on_device(struct ls_worker *w, struct ls_film *film, const AVFrame *frame,
                          int64_t slot, struct ls_err *err)
 {
+    const struct ls_frame shape = {
+        .width_px = frame->width, .height_px = frame->height, .format = film->picture.work};
     uint8_t *plane[3];
     int i, r;
 
@@ -91,18 +93,16 @@ static int put_on_device(struct ls_worker *w, struct ls_film *film, const AVFram
         r = ls_picture_put(&film->picture, frame, plane, w->ring.stride, err);
         return r < 0 ? r : ls_worker_upload(w, slot, w->stage, err);
     }
-    for (i = 0, r = 0; i < 2 && r == 0; i++) {
+    for (i = 0, r = 0; i < ls_frame_planes(shape.format) && r == 0; i++) {
         struct ls_copy copy = {.to = w->map + slot * w->ring.slot_bytes + w->ring.offset[i],
                                .from = frame->data[i],
                                .to_stride = (size_t)w->ring.stride[i],
                                .from_stride = (size_t)frame->linesize[i],
-                               .row_size = (size_t)(frame->width + 1) / 2 * 2,
-                               .row_count = i ? (frame->height + 1) / 2 : frame->height,
+                               .row_size = (size_t)ls_frame_row_size(&shape, i),
+                               .row_count = ls_frame_row_count(&shape, i),
                                .to_device = true,
                                .from_device = true};
 
-        if (i == 0)
-            copy.row_size = (size_t)frame->width;
         r = w->device->copy(w->device->user, &copy, err);
     }
     return r;
