@@ -108,6 +108,30 @@ static struct ls_face take_strongest(struct ls_candidates *c, bool average)
     return strongest;
 }
 
+int ls_detect_sizes_take(struct ls_detect_sizes *sizes, bool *known,
+                         const struct ls_letterbox *letterbox)
+{
+    int idx = 0;
+
+    *known = false;
+    for (int i = 0; i < LS_DETECT_SIZES_MAX && !*known; i++) {
+        *known = sizes->place[i].width == letterbox->net_width &&
+                 sizes->place[i].height == letterbox->net_height;
+        if (*known || sizes->place[i].used_at < sizes->place[idx].used_at)
+            idx = i;
+    }
+    sizes->place[idx].width = letterbox->net_width;
+    sizes->place[idx].height = letterbox->net_height;
+    sizes->place[idx].used_at = ++sizes->clock;
+    return idx;
+}
+
+void ls_detect_sizes_drop(struct ls_detect_sizes *sizes, int idx)
+{
+    sizes->place[idx].width = sizes->place[idx].height = 0;
+    sizes->place[idx].used_at = 0;
+}
+
 int ls_detect_outputs(enum ls_detector detector)
 {
     return detector == LS_DETECTOR_BLAZEFACE ? 4 : 12;

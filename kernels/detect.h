@@ -34,6 +34,22 @@ void ls_detect_letterbox(struct ls_letterbox *out, enum ls_detector detector,
 LS_MUST int ls_detect_plan(struct ls_net **out, const struct ls_model *model, int net_width,
                            int net_height, struct ls_err *err);
 
+// Which of a few places, the back end's to fill, holds the network of an input size; the one used
+// longest ago is given up for a new size. Valid when zeroed; one thread.
+enum { LS_DETECT_SIZES_MAX = 4 };
+struct ls_detect_sizes {
+    struct {
+        int width, height; // 0: free
+        unsigned used_at;
+    } place[LS_DETECT_SIZES_MAX];
+    unsigned clock;
+};
+// *known: the size is there; else what lies in the place must go and the size's network be made, or
+// ls_detect_sizes_drop be called.
+int ls_detect_sizes_take(struct ls_detect_sizes *sizes, bool *known,
+                         const struct ls_letterbox *letterbox);
+void ls_detect_sizes_drop(struct ls_detect_sizes *sizes, int idx);
+
 int ls_detect_outputs(enum ls_detector detector); // how many the plan has
 
 // outputs: as the plan's rows marked `output`, NCHW, one item. out [LS_FACES_MAX] as ls_detect's.

@@ -9,11 +9,7 @@
 #include "../detect.h"
 #include "reduce.h"
 
-enum { SIZES_MAX = 4 };
-
 struct entry {
-    int width, height; // 0: free
-    unsigned used_at;
     struct ls_net *net;
     struct ls_dnn *dnn;
     struct ls_dnn_lane *lane;
@@ -22,8 +18,8 @@ struct entry {
 };
 
 struct ls_cpu_detect {
-    struct entry entry[SIZES_MAX];
-    unsigned clock;
+    struct entry entry[LS_DETECT_SIZES_MAX];
+    struct ls_detect_sizes sizes;
 };
 
 static void entry_done(struct entry *e)
@@ -40,7 +36,7 @@ void ls_cpu_detect_done(struct ls_cpu_detect **detect)
 {
     if (!detect || !*detect)
         return;
-    for (int i = 0; i < SIZES_MAX; i++)
+    for (int i = 0; i < LS_DETECT_SIZES_MAX; i++)
         entry_done(&(*detect)->entry[i]);
     free(*detect);
     *detect = NULL;
@@ -74,38 +70,27 @@ static int entry_init(struct entry *e, const struct ls_model *model, const struc
         r = ls_dnn_lane_new(&e->lane, (const struct ls_dnn *[]){e->dnn}, 1, err);
     if (r == LS_OK)
         r = make_outputs(e, err);
-    if (r < 0) {
+    if (r < 0)
         entry_done(e);
-        return r;
-    }
-    e->width = box->net_width;
-    e->height = box->net_height;
-    return LS_OK;
+    return r;
 }
 
 // The network for this input size: one at hand, or a new one in place of the longest unused.
 static int find_entry(struct entry **out, struct ls_cpu_detect *d, const struct ls_model *model,
                       const struct ls_letterbox *box, struct ls_err *err)
 {
-    struct entry *e = &d->entry[0];
+    bool known;
+    int idx = ls_detect_sizes_take(&d->sizes, &known, box), r;
+    struct entry *e = &d->entry[idx];
 
-    for (int i = 0; i < SIZES_MAX; i++) {
-        if (d->entry[i].width == box->net_width && d->entry[i].height == box->net_height) {
-            e = &d->entry[i];
-            break;
-        }
-        if (d->entry[i].used_at < e->used_at)
-            e = &d->entry[i];
-    }
-    if (e->width != box->net_width || e->height != box->net_height) {
-        int r;
-
+    if (!known) {
         entry_done(e);
         r = entry_init(e, model, box, err);
-        if (r < 0)
+        if (r < 0) {
+            ls_detect_sizes_drop(&d->sizes, idx);
             return r;
+        }
     }
-    e->used_at = ++d->clock;
     *out = e;
     return LS_OK;
 }

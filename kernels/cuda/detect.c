@@ -16,14 +16,11 @@
 #include "stage.h"
 
 enum {
-    SIZES_MAX = 4,
     FRAME_KEPT = 64 << 20, // staging above it (8192 x 8192 takes 200 MB) is not kept
     KEYS_AT = 16,          // in an entry's scratch; the count lies before
 };
 
 struct entry {
-    int width, height; // 0: free
-    unsigned used_at;
     struct ls_net *net;
     struct ls_cuda_netrun *run;
     void *scratch; // device: of struct ls_cuda_heads
@@ -31,8 +28,8 @@ struct entry {
 
 struct ls_cuda_detect {
     const struct ls_model *model;
-    struct entry entry[SIZES_MAX];
-    unsigned clock;
+    struct entry entry[LS_DETECT_SIZES_MAX];
+    struct ls_detect_sizes sizes;
     struct ls_cuda_stage stage; // the frame
     struct ls_cuda_twin found;  // struct ls_cuda_faces_found
 };
@@ -57,38 +54,27 @@ static int entry_init(struct entry *e, const struct ls_model *model, const struc
         r = ls_cuda_netrun_new(&e->run, e->net, err);
     if (r == 0)
         r = ls_cuda_alloc(&e->scratch, KEYS_AT + keys_size, err);
-    if (r < 0) {
+    if (r < 0)
         entry_done(e);
-        return r;
-    }
-    e->width = box->net_width;
-    e->height = box->net_height;
-    return LS_OK;
+    return r;
 }
 
 // The network for this input size: one at hand, or a new one in place of the longest unused.
 static int find_entry(struct entry **out, struct ls_cuda_detect *d, const struct ls_letterbox *box,
                       struct ls_err *err)
 {
-    struct entry *e = &d->entry[0];
+    bool known;
+    int idx = ls_detect_sizes_take(&d->sizes, &known, box), r;
+    struct entry *e = &d->entry[idx];
 
-    for (int i = 0; i < SIZES_MAX; i++) {
-        if (d->entry[i].width == box->net_width && d->entry[i].height == box->net_height) {
-            e = &d->entry[i];
-            break;
-        }
-        if (d->entry[i].used_at < e->used_at)
-            e = &d->entry[i];
-    }
-    if (e->width != box->net_width || e->height != box->net_height) {
-        int r;
-
+    if (!known) {
         entry_done(e);
         r = entry_init(e, d->model, box, err);
-        if (r < 0)
+        if (r < 0) {
+            ls_detect_sizes_drop(&d->sizes, idx);
             return r;
+        }
     }
-    e->used_at = ++d->clock;
     *out = e;
     return LS_OK;
 }
@@ -118,7 +104,7 @@ void ls_cuda_detect_free(struct ls_cuda_detect **detect)
     if (!detect || !*detect)
         return;
     d = *detect;
-    for (int i = 0; i < SIZES_MAX; i++)
+    for (int i = 0; i < LS_DETECT_SIZES_MAX; i++)
         entry_done(&d->entry[i]);
     ls_cuda_twin_done(&d->stage.block);
     ls_cuda_twin_done(&d->found);
