@@ -9,6 +9,7 @@
 #include "kernels/yunet.h"
 #include "tests/kernels/_device.h"
 #include "tests/kernels/_pictures.h"
+#include "tests/kernels/_widths.h"
 #include "tests/unit/_check.h"
 
 enum { OUTPUTS_MAX = 12, ROWS_MAX = 16, RUNS = 3 };
@@ -92,18 +93,6 @@ static const struct {
 };
 // clang-format on
 
-struct widths {
-    const int *of_row; // NULL: all are `all`
-    int all;
-};
-
-static int width_of(void *user, int row)
-{
-    const struct widths *w = user;
-
-    return w->of_row ? w->of_row[row] : w->all;
-}
-
 struct net_case {
     const char *name;
     const struct ls_net_spec *spec;
@@ -116,11 +105,6 @@ struct outputs {
     size_t size[OUTPUTS_MAX];
     int count;
 };
-
-static size_t node_size(const struct ls_net_node *n)
-{
-    return (size_t)n->c_out * (size_t)n->h_out * (size_t)n->w_out;
-}
 
 static void outputs_init(struct outputs *o, const struct ls_net *net)
 {

@@ -9,6 +9,7 @@
 #include "kernels/wav2lip.h"
 #include "kernels/yunet.h"
 #include "tests/kernels/_pictures.h"
+#include "tests/kernels/_widths.h"
 #include "tests/unit/_check.h"
 
 enum { ITEMS = 3, OUTPUTS_MAX = 12, ROWS_MAX = 16 };
@@ -89,18 +90,6 @@ static const struct {
 };
 // clang-format on
 
-struct widths {
-    const int *of_row; // NULL: all are `all`
-    int all;
-};
-
-static int width_of(void *user, int row)
-{
-    const struct widths *w = user;
-
-    return w->of_row ? w->of_row[row] : w->all;
-}
-
 struct net_case {
     const char *name;
     const struct ls_net_spec *spec;
@@ -108,11 +97,6 @@ struct net_case {
     struct widths widths;
     double most; // relative to the largest value; each row of sums in another order adds 1e-6 or so
 };
-
-static size_t node_size(const struct ls_net_node *n)
-{
-    return (size_t)n->c_out * (size_t)n->h_out * (size_t)n->w_out;
-}
 
 // [ITEMS][node] random numbers.
 static float *random_items(const struct ls_net_node *node, uint64_t *seed)
