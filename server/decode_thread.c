@@ -117,8 +117,8 @@ static void *run(void *arg)
     // The last of ours that the loop sees. What the thread held of the device goes before the count
     // does: with it goes the back end.
     close(t->worker.events);
-    pthread_mutex_lock(&all->lock);
     let_go(t);
+    pthread_mutex_lock(&all->lock);
     all->count--;
     pthread_cond_signal(&all->fewer);
     pthread_mutex_unlock(&all->lock);
