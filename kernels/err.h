@@ -20,6 +20,11 @@
     X(LS_ELIMIT, RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED", "a documented limit was exceeded")          \
     X(LS_ENOFACE, FAILED_PRECONDITION, "FACE_NOT_FOUND", "a frame has no face")                    \
     X(LS_EBUSY, RESOURCE_EXHAUSTED, "SESSIONS_FULL", "all sessions are taken")                     \
+    X(LS_EQUEUE, RESOURCE_EXHAUSTED, "QUEUE_TIMEOUT", "no place became free in time")              \
+    X(LS_EFULL, RESOURCE_EXHAUSTED, "CAPACITY_FULL", "the server's frames or disk are taken")      \
+    X(LS_ELIVE, RESOURCE_EXHAUSTED, "LIVE_CAPACITY", "a live stream could not be kept in time")    \
+    X(LS_EAUTH, UNAUTHENTICATED, "UNAUTHENTICATED", "no valid credentials")                        \
+    X(LS_ESCOPE, PERMISSION_DENIED, "SCOPE_MISSING", "the credentials do not allow this")          \
     X(LS_ENOMEM, RESOURCE_EXHAUSTED, "MEMORY_EXHAUSTED", "out of memory")                          \
     X(LS_EIDLE, DEADLINE_EXCEEDED, "INPUT_IDLE", "no input came within the time limit")            \
     X(LS_ESTALL, DEADLINE_EXCEEDED, "OUTPUT_STALLED", "the output was not read in time")           \

@@ -2,9 +2,10 @@
 // The device queue: sessions push work, device threads (one a lane) take it, results come back on
 // the loop. Faces of all sessions are gathered into batches: a lane takes up to batch_max of them,
 // oldest first, when the batch is full or its oldest has waited batch_wait_us_max. Detection and
-// mel work are small and hold a frame's whole way up, so they go first. A lane whose device
-// computes by itself begins the next batch before the last one is finished. Results do not depend
-// on how work was batched.
+// mel work are small and hold a frame's whole way up, so they go first. Live work precedes
+// interactive work, and that precedes work of class batch, which never holds up the others by more
+// than one batch of the device. A lane whose device computes by itself begins the next batch before
+// the last one is finished. Results do not depend on how work was batched.
 #ifndef LS_BATCH_H
 #define LS_BATCH_H
 
@@ -12,9 +13,11 @@
 
 #include "kernels/backend.h"
 #include "kernels/err.h"
+#include "server/admit.h"
 
 struct uv_loop_s;
 struct ls_batch;
+struct ls_metrics;
 
 enum ls_work_kind { LS_WORK_DETECT, LS_WORK_MEL, LS_WORK_FACE };
 
@@ -42,6 +45,9 @@ struct ls_work {
             uint64_t source_key;   // as ls_face_job's
         } face;
     };
+    enum ls_class class; // interactive before batch
+    bool live;           // before all others of its kind; in order of due_us
+    int64_t due_us;      // of live work: when it should be done (ls_now_us's clock)
     void (*on_done)(struct ls_work *work); // on the loop
     void *user;
     struct ls_err err; // out: code 0 when it went well
@@ -51,9 +57,10 @@ struct ls_work {
     int64_t pushed_us;    // the queue's
 };
 
-// Starts `lanes` threads. The back end is borrowed.
+// Starts `lanes` threads. The back end and metrics (may be NULL) are borrowed.
 LS_MUST int ls_batch_open(struct ls_batch **out, struct uv_loop_s *loop, struct ls_backend *backend,
-                          int lanes, int batch_max, int wait_us_max, struct ls_err *err);
+                          int lanes, int batch_max, int wait_us_max, struct ls_metrics *metrics,
+                          struct ls_err *err);
 // No work may be queued or running. Joins the threads; the loop must run on until its handle is
 // closed.
 void ls_batch_close(struct ls_batch **b);
@@ -62,5 +69,8 @@ void ls_batch_push(struct ls_batch *b, struct ls_work *work);
 // Takes back all work of this user that no lane has begun; on_done is not called for it. Returns
 // how many pieces that were; the others finish as usual.
 int ls_batch_revoke(struct ls_batch *b, void *user);
+
+// Work that no lane has begun, by class; faces, or small work.
+int ls_batch_waiting(struct ls_batch *b, enum ls_class class, bool faces);
 
 #endif

@@ -17,6 +17,9 @@ struct uv_loop_s;
 struct ls_decode_pool;
 struct ls_batch;
 struct ls_video_device;
+struct ls_admit;
+struct ls_metrics;
+struct ls_pool;
 
 struct ls_engine {
     struct uv_loop_s *loop;
@@ -26,8 +29,11 @@ struct ls_engine {
     struct ls_batch *batch;        // the device queue and its threads
     struct ls_video_device *video; // NULL: the back end has no memory for frames
     struct ls_decode_pool *decoders;
-    int session_count; // places taken
-    bool draining;     // no new sessions
+    struct ls_metrics *metrics;
+    struct ls_admit *admit; // places, and what sessions hold together
+    struct ls_pool *pool;   // encode jobs
+    int session_count;      // sessions that live
+    bool draining;          // no new sessions
     int64_t sessions_started, sessions_done;
 };
 

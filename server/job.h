@@ -10,6 +10,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/err.h"
+#include "server/admit.h"
 #include "options.h"
 
 enum ls_source {
@@ -83,6 +84,10 @@ struct ls_job {
         int hold_ms;
     } silence;
     int audio_offset_ms;
+    bool live;           // each frame is promised in time
+    enum ls_class class; // not of the config: of the call's metadata
+    struct ls_place
+        *place; // NULL: the session takes one by itself (tests); else entered by the caller
     enum ls_profile profile;
     int progress_interval_ms; // 0: only on a change of stage
     bool frame_info;

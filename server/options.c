@@ -33,7 +33,8 @@ static const struct {
     const char *flag, *values; // of texts that are not free
 } choices[] = {{"backend", "ref|cpu|cuda|auto"},
                {"arithmetic", "auto|fp32|tf32|fp16"},
-               {"log-format", "text|json"}};
+               {"log-format", "text|json"},
+               {"anonymous", "auto|never|loopback|always"}};
 
 static const struct {
     const char *first, *title; // a group of --help starts at this flag

@@ -16,6 +16,8 @@
 #define LS_OPTIONS(S, N)                                                                           \
     S(listen, "listen", "127.0.0.1:50051",                                                         \
       "address of the gRPC port; host:port, port 0 takes a free one")                              \
+    S(admin_listen, "admin-listen", "127.0.0.1:50052",                                             \
+      "address of the admin port (metrics, health, configuration); none: no such port")            \
     S(model, "model", "", "generator checkpoint (.pth, .safetensors); empty: the demo model")      \
     S(detector, "detector", "",                                                                    \
       "face detector (.onnx YuNet, .safetensors BlazeFace); empty: the one built beside")          \
@@ -31,6 +33,20 @@
     S(spool_dir, "spool-dir", "/var/tmp", "folder of the unlinked spool files")                    \
     S(decoder, "decoder", "", "path of lipstream-decode; empty: beside lipstreamd")                \
     S(log_format, "log-format", "text", "text or json")                                            \
+    S(tls_cert, "tls-cert", "", "certificate chain (PEM) of the gRPC port; empty: no TLS")         \
+    S(tls_key, "tls-key", "", "its private key (PEM)")                                             \
+    S(tls_client_ca, "tls-client-ca", "",                                                          \
+      "authorities (PEM) of client certificates, which are then demanded; empty: none asked for")  \
+    S(tls_client_names, "tls-client-names", "",                                                    \
+      "subject alternative names of which a client certificate must have one, by commas; empty: "  \
+      "any")                                                                                       \
+    S(tokens, "tokens", "", "file of hashed bearer tokens and their scopes; empty: none")          \
+    S(jwks, "jwks", "", "JWK set (JSON) whose keys sign accepted JWTs; empty: no JWTs")            \
+    S(jwt_issuer, "jwt-issuer", "", "iss that a JWT must have; needed with --jwks")                \
+    S(jwt_audience, "jwt-audience", "", "aud that a JWT must name; needed with --jwks")            \
+    S(anonymous, "anonymous", "auto",                                                              \
+      "callers without credentials: never, loopback, always, or auto: from loopback, unless "      \
+      "credentials are configured")                                                                \
     N(threads, "threads", 0, 0, 256, "threads", "compute lanes; 0: one a core")                    \
     N(pool_threads, "pool-threads", 0, 0, 256, "threads", "encode jobs at once; 0: one a core")    \
     N(encode_threads, "encode-threads", 1, 1, 16, "threads", "x264 threads of one session")        \
@@ -43,6 +59,18 @@
     N(decode_on_device, "decode-on-device", 0, 0, 1, "switch",                                     \
       "1: videos are decoded inside the server, by the device where it can (read the README)")     \
     N(sessions_max, "sessions-max", 16, 1, 4096, "sessions", "streams at once; more are refused")  \
+    N(batch_sessions_max, "batch-sessions-max", 0, 0, 4096, "sessions",                            \
+      "of them, those of priority batch; 0: half")                                                 \
+    N(queue_max, "queue-max", 64, 0, 4096, "calls", "calls that wait for a place")                 \
+    N(admission_wait_ms_max, "admission-wait", 0, 0, 3600000, "ms",                                \
+      "how long a call may wait for a place; 0: it is refused at once")                            \
+    N(retry_ms, "retry-after", 1000, 1, 3600000, "ms", "what RetryInfo tells refused callers")     \
+    N(live_load_max, "live-load-max", 80, 1, 1000, "percent",                                      \
+      "share of the lanes and cores that is promised to live streams")                             \
+    N(pixels_total_max, "pixels-total-max", 1073741824, 65536, 1099511627776, "pixels",            \
+      "decoded frames of all sessions in memory")                                                  \
+    N(spool_total_bytes_max, "spool-total-max", 17179869184, 1048576, 1099511627776, "bytes",      \
+      "disk held by all inputs")                                                                   \
     N(warm_decoders, "warm-decoders", 2, 0, 64, "processes", "decode processes started ahead")     \
     N(message_bytes_max, "message-bytes-max", 2097152, 65536, 16777216, "bytes",                   \
       "one request message")                                                                       \
@@ -77,7 +105,40 @@
       "frames from one face detection to the next")                                                \
     N(detect_side_px, "detect-side", 320, 64, 1280, "pixels",                                      \
       "longer side of the picture that the detector sees")                                         \
-    N(drain_ms_max, "drain-max", 30000, 0, 86400000, "ms", "how long SIGTERM lets streams finish")
+    N(flush_ms_max, "flush-max", 10000, 100, 600000, "ms",                                         \
+      "how long a status waits for the message that is under way")                                 \
+    N(connections_max, "connections-max", 4096, 1, 1000000, "connections",                         \
+      "connections at once; beyond, the longest idle one is closed for a new one")                 \
+    N(handshake_ms_max, "handshake-max", 10000, 100, 600000, "ms",                                 \
+      "TLS handshake, HTTP/2 preface, one block of headers")                                       \
+    N(streams_max, "streams-max", 0, 0, 100000, "streams",                                         \
+      "HTTP/2 streams of a connection; 0: twice sessions-max, and 100")                            \
+    N(metadata_bytes_max, "metadata-bytes-max", 16384, 4096, 65536, "bytes", "metadata of a call") \
+    N(resets_max, "resets-max", 100, 1, 1000000, "a second",                                       \
+      "streams of a connection that are reset, by either side; ten seconds' worth at once")        \
+    N(control_frames_max, "control-frames-max", 1000, 10, 1000000, "a second",                     \
+      "settings, pings, priorities and empty frames of a connection; ten seconds' worth at once")  \
+    N(keepalive_ms, "keepalive-interval", 30000, 100, 86400000, "ms",                              \
+      "silence of a connection after which it is asked whether it lives")                          \
+    N(keepalive_timeout_ms, "keepalive-timeout", 10000, 100, 600000, "ms",                         \
+      "how long it may take to answer")                                                            \
+    N(ping_interval_ms_min, "ping-interval-min", 10000, 0, 86400000, "ms",                         \
+      "gap between two pings of a caller without data; faster ones end the connection")            \
+    N(connection_age_ms, "connection-age", 1800000, 0, 604800000, "ms",                            \
+      "age at which a connection takes no more calls, so that load spreads anew; 0: never")        \
+    N(connection_grace_ms, "connection-grace", 0, 0, 604800000, "ms",                              \
+      "how long its running calls may go on then; 0: session-max")                                 \
+    N(stream_window_bytes, "stream-window", 524288, 65536, 16777216, "bytes",                      \
+      "what gRPC reads ahead of one stream")                                                       \
+    N(rpc_bytes_max, "rpc-bytes-max", 0, 0, 1099511627776, "bytes",                                \
+      "memory of gRPC; beyond, it ends streams; 0: 64 MiB and 8 MiB a session")                    \
+    N(jwt_leeway_s, "jwt-leeway", 30, 0, 600, "s", "difference of clocks that exp and nbf allow")  \
+    N(admin_connections_max, "admin-connections-max", 32, 1, 1000, "connections",                  \
+      "connections to the admin port at once")                                                     \
+    N(drain_delay_ms, "drain-delay", 0, 0, 600000, "ms",                                           \
+      "how long the port stays open after SIGTERM, for load balancers to see that it drains")      \
+    N(drain_ms_max, "drain-timeout", 30000, 0, 86400000, "ms",                                     \
+      "how long SIGTERM lets streams finish")
 
 struct ls_options {
 #define S(name, flag, value, help)                 const char *name;

@@ -8,15 +8,21 @@
 #include "kernels/err.h"
 #include "server/engine.h"
 
+struct ls_auth;
 struct ls_rpc;
+struct ls_tls;
 
-// Listens on engine->opt.listen and takes calls from now on. The engine must outlive it.
-LS_MUST int ls_rpc_open(struct ls_rpc **out, struct ls_engine *engine, struct ls_err *err);
+// Listens on engine->opt.listen and takes calls from now on. The engine, tls (NULL: plain) and auth
+// must outlive it.
+LS_MUST int ls_rpc_open(struct ls_rpc **out, struct ls_engine *engine, struct ls_tls *tls,
+                        struct ls_auth *auth, struct ls_err *err);
 // The bound address ("127.0.0.1:50051", "[::1]:50051"): a port 0 is replaced by the one taken.
 const char *ls_rpc_address(const struct ls_rpc *rpc);
-// Graceful end: health says NOT_SERVING, no connection is accepted, new calls on open ones are
-// refused with UNAVAILABLE, running ones get drain_ms_max to finish and are then ended with
-// UNAVAILABLE. on_drained comes from the loop when no call is left. Once.
+int ls_rpc_connections(const struct ls_rpc *rpc); // open now
+// Graceful end: health says NOT_SERVING, every connection hears GOAWAY, the port closes after
+// drain_delay_ms, new calls are refused with UNAVAILABLE and RetryInfo, running ones get
+// drain_ms_max to finish and are then ended with UNAVAILABLE. on_drained comes from the loop when
+// no call is left. Once.
 void ls_rpc_drain(struct ls_rpc *rpc, void (*on_drained)(void *user), void *user);
 // Ends what is left of the calls now; ls_rpc_drain must have been called.
 void ls_rpc_drain_now(struct ls_rpc *rpc);

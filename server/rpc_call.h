@@ -10,16 +10,20 @@
 #include <stdint.h>
 
 #include "kernels/err.h"
+#include "server/admit.h"
+#include "server/auth.h"
 #include "server/engine.h"
 #include "server/job.h"
+#include "server/session.h"
 
 struct ls_call;
 
 // All callbacks but on_start may be NULL; none comes after ls_call_end.
 struct ls_method {
-    const char *path;  // "/lipstream.v1.LipSync/Sync"
-    bool quiet;        // leaves no log line unless it fails
-    size_t state_size; // of ls_call_state: zeroed, freed with the call
+    const char *path;    // "/lipstream.v1.LipSync/Sync"
+    bool quiet;          // leaves no log line unless it fails
+    enum ls_scope scope; // what a caller's credentials must allow; checked before on_start
+    size_t state_size;   // of ls_call_state: zeroed, freed with the call
     void (*on_start)(struct ls_call *c);
     void (*on_message)(struct ls_call *c, const uint8_t *data,
                        size_t size); // borrowed until return
@@ -50,10 +54,24 @@ void ls_call_end(struct ls_call *c, const struct ls_err *err, const struct ls_vi
 // The same for a status that no LS_E code stands for (UNIMPLEMENTED, NOT_FOUND).
 void ls_call_end_status(struct ls_call *c, int grpc_status, const char *reason, const char *text);
 
-// For the call's log line; kept by the call.
+// A value of the caller's metadata (key in lower case; the first of several), not zero-terminated;
+// NULL: none.
+const char *ls_call_metadata(const struct ls_call *c, const char *key, size_t *size);
+
+// For the call's log line and metrics; kept by the call. session_id is drawn when the call begins
+// and goes back in the metadata "lipstream-session-id".
 struct ls_call_note {
     char session_id[40];
+    bool is_session; // it is a Sync: its line has all figures below
+    bool began;      // it was admitted and its config was taken
+    enum ls_class class;
+    bool live;
+    int64_t waited_us; // for a place
     int64_t frames_in, frames_out;
+    int64_t frames[LS_ACTIONS];
+    int64_t audio_bytes, video_bytes, bytes_out;
+    int64_t output_ticks, first_media_us; // first_media_us 0: none
+    int64_t part_us[LS_PARTS];
 };
 struct ls_call_note *ls_call_note(struct ls_call *c);
 

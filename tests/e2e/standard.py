@@ -318,7 +318,7 @@ def test_busy(channel):
 
 def test_drain():
     """SIGTERM: watchers hear it, a running call finishes, new ones are refused, the exit code is 0."""
-    with start_server("--drain-max", "20000") as server, server.channel() as channel:
+    with start_server("--drain-timeout", "20000") as server, server.channel() as channel:
         watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
         check("watcher sees SERVING", next(watch) == b"\x08\x01")
         go = threading.Event()
@@ -375,7 +375,7 @@ def iter_never(event):
 
 def test_drain_limit():
     """A call that does not end is ended at the limit, with a reason."""
-    with start_server("--drain-max", "300") as server, server.channel() as channel:
+    with start_server("--drain-timeout", "300") as server, server.channel() as channel:
         never = threading.Event()
 
         def requests():

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watches the HTTP/2 frames of one connection (RFC 9113, section 4) as they pass, in both
+// directions, without changing or holding them: counts what peers can do cheaply and the server
+// pays for (streams that are reset, by either side: CVE-2023-44487 and CVE-2025-8671; settings,
+// pings, priorities, empty frames; header blocks that are too large or never end), and knows frame
+// borders, so that a GOAWAY can be put between two frames. Plain arithmetic on the bytes and on
+// times that are given; no sockets, no clock, no allocation. One thread at a time.
+#ifndef LS_GUARD_H
+#define LS_GUARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Limits; those a second have ten seconds' worth at once.
+struct ls_guard_limits {
+    int64_t resets_max, control_frames_max; // a second
+    int64_t header_bytes_max; // one block of headers, compressed, with its frames' heads
+    int64_t headers_ms_max;   // from a block's first byte to its last
+    int64_t streams_max;      // open at once; the guard allows twice as many, for races
+};
+
+// What the peer does wrong. Order as in close reasons of metrics.h.
+enum ls_guard_verdict {
+    LS_GUARD_OK,
+    LS_GUARD_NOT_HTTP2, // the preface is another
+    LS_GUARD_HTTP1,     // it looks like a request of HTTP/1: worth an answer in that language
+    LS_GUARD_RESETS,
+    LS_GUARD_CONTROL,
+    LS_GUARD_HEADERS, // too large, or not in time
+    LS_GUARD_STREAMS,
+    LS_GUARD_FRAME, // a length or an order that HTTP/2 forbids (a frame longer than 16384: we never
+                    // allow more)
+    LS_GUARD_VERDICTS,
+};
+const char *ls_guard_text(enum ls_guard_verdict verdict); // for the log
+
+struct ls_guard_side {
+    uint8_t head[9];
+    int head_size;     // of the head that is being gathered
+    int64_t body_left; // of the frame that is passing
+    int preface;       // bytes of the client's preface seen; the peer's side only
+};
+
+struct ls_guard {
+    struct ls_guard_limits limits;
+    struct ls_guard_side in, out; // from the peer, to the peer
+    int64_t opened, closed;       // streams
+    int64_t header_bytes, header_since_ms;
+    bool in_headers; // between HEADERS and END_HEADERS
+    uint32_t last_stream;
+    int64_t reset_credit, control_credit, credit_ms; // thousandths of a frame
+};
+
+void ls_guard_init(struct ls_guard *g, const struct ls_guard_limits *limits, int64_t now_ms);
+// Bytes from the peer, before they are passed on. After a verdict that is not OK nothing of these
+// bytes may be passed on.
+enum ls_guard_verdict ls_guard_in(struct ls_guard *g, const void *data, size_t size,
+                                  int64_t now_ms);
+// Bytes to the peer.
+enum ls_guard_verdict ls_guard_out(struct ls_guard *g, const void *data, size_t size,
+                                   int64_t now_ms);
+bool ls_guard_greeted(const struct ls_guard *g); // the whole preface has arrived
+// Bytes of `data`, which are about to be given to ls_guard_out, up to the next border between
+// frames; 0: they begin at one; size + 1: there is none in them.
+size_t ls_guard_border(const struct ls_guard *g, const void *data, size_t size);
+// A header block that began is not complete in time.
+bool ls_guard_late(const struct ls_guard *g, int64_t now_ms);
+// Streams that are open now (by what passed; an estimate that errs on the high side).
+int64_t ls_guard_streams(const struct ls_guard *g);
+
+enum { LS_GUARD_GOAWAY = 17 };
+// A GOAWAY frame: last stream 2^31-1 (drain) or the last one seen (an error); code as RFC 9113, 7.
+void ls_guard_goaway(uint8_t out[LS_GUARD_GOAWAY], uint32_t last_stream, uint32_t code);
+
+#endif
