@@ -9,6 +9,7 @@
 #include <grpc/grpc.h>
 #include <uv.h>
 
+#include "server/front.h"
 #include "server/rpc.h"
 #include "server/rpc_accept.h"
 #include "server/rpc_call.h"
@@ -41,6 +42,9 @@ struct ls_rpc {
     uv_thread_t poller;
     uv_async_t wake;
     _Atomic(struct ls_op *) finished; // newest first; pushed by the poller, taken whole by the loop
+    struct ls_front *front;
+    struct ls_tls *tls; // NULL: plain
+    struct ls_auth *auth;
     struct ls_accept *accept;
     struct ls_call *first; // all calls, accepted or waiting for a caller
     int call_count;
