@@ -31,6 +31,10 @@ libavcodec59=7:5.1.*        7:5.1.9-0+deb12u1
 libavutil57=7:5.1.*         7:5.1.9-0+deb12u1
 libswscale6=7:5.1.*         7:5.1.9-0+deb12u1
 libswresample4=7:5.1.*      7:5.1.9-0+deb12u1
+libssl3=3.0.*               3.0.22-1~deb12u2
+libjansson4=2.14-*          2.14-2
+libmicrohttpd12=0.9.75-*    0.9.75-6
+libseccomp2=2.5.*           2.5.4-1+deb12u1
 "
 build_packages="
 ca-certificates=20*         20230311+deb12u1
@@ -52,6 +56,10 @@ libavcodec-dev=7:5.1.*      7:5.1.9-0+deb12u1
 libavutil-dev=7:5.1.*       7:5.1.9-0+deb12u1
 libswscale-dev=7:5.1.*      7:5.1.9-0+deb12u1
 libswresample-dev=7:5.1.*   7:5.1.9-0+deb12u1
+libssl-dev=3.0.*            3.0.22-1~deb12u2
+libjansson-dev=2.14-*       2.14-2
+libmicrohttpd-dev=0.9.75-*  0.9.75-6
+libseccomp-dev=2.5.*        2.5.4-1+deb12u1
 python3-venv=3.11.*         3.11.2-1+b1
 "
 demo_packages="
