@@ -9,9 +9,12 @@
 
 #include <uv.h>
 
+#include "admit.h"
 #include "batch.h"
 #include "decode.h"
 #include "log.h"
+#include "metrics.h"
+#include "pool.h"
 #include "video_device.h"
 
 static void replace_auto(struct ls_options *opt)
@@ -84,14 +87,21 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     replace_auto(&e->opt);
     model.generator_path = text_or_null(opt->model);
     model.detector_path = text_or_null(opt->detector);
-    r = ls_model_open(&e->model, &model, err);
+    e->metrics = ls_metrics_new();
+    r = e->metrics ? 0 : ls_fail(err, LS_ENOMEM, "metrics");
+    if (r == 0)
+        r = ls_admit_open(&e->admit, loop, &e->opt, e->metrics, err);
+    if (r == 0)
+        r = ls_pool_open(&e->pool, loop, (int)e->opt.pool_threads, err);
+    if (r == 0)
+        r = ls_model_open(&e->model, &model, err);
     if (r == 0)
         r = open_backend(e, err);
     if (r == 0)
         r = ls_video_device_open(&e->video, e->backend, &e->opt, err);
     if (r == 0)
         r = ls_batch_open(&e->batch, loop, e->backend, (int)e->opt.threads, (int)e->opt.batch_max,
-                          (int)opt->batch_wait_us_max, err);
+                          (int)opt->batch_wait_us_max, e->metrics, err);
     if (r == 0)
         r = ls_decode_pool_open(&e->decoders, loop, opt->decoder, &e->opt, e->video, err);
     if (r < 0)
@@ -112,6 +122,8 @@ void ls_engine_close(struct ls_engine **engine)
     *engine = NULL;
     ended = ls_decode_pool_close(&e->decoders);
     ls_batch_close(&e->batch);
+    ls_pool_close(&e->pool);
+    ls_admit_close(&e->admit);
     if (!ended) { // the process's end takes the device with it
         ls_log(LS_LOG_WARN, "stop", NULL, 0, "a decode thread hangs and is left behind");
         return;
@@ -119,6 +131,7 @@ void ls_engine_close(struct ls_engine **engine)
     ls_video_device_close(&e->video);
     ls_backend_close(&e->backend);
     ls_model_close(&e->model);
+    ls_metrics_free(&e->metrics);
     free(e);
 }
 

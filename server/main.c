@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// lipstreamd: options, then the engine, then the port, then the loop until a signal ends it. The
-// one file that may exit. SIGTERM and SIGINT drain; a second one ends what is left at once. What is
-// not named by a flag (model, detector, decoder) is looked for beside the program.
+// lipstreamd: options, certificates and tokens, then the engine, then the ports, then the loop
+// until a signal ends it. The one file that may exit. SIGTERM and SIGINT drain; a second one ends
+// what is left at once. SIGHUP reads certificates, tokens and keys anew. What is not named by a
+// flag (model, detector, decoder) is looked for beside the program.
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,10 +15,16 @@
 
 #include "kernels/backend.h"
 #include "kernels/model.h"
+#include "server/admin.h"
+#include "server/auth.h"
 #include "server/engine.h"
 #include "server/log.h"
+#include "server/metrics.h"
+#include "server/notify.h"
 #include "server/options.h"
 #include "server/rpc.h"
+#include "server/rpc_status.h"
+#include "server/tls.h"
 #include "server/video_device.h"
 
 enum { EXIT_USAGE = 2, PATH_SIZE = 4096, LOOK_MS = 500 };
@@ -36,8 +43,12 @@ static const char *const module_places[] = {"%s/liblipstream_cuda.so",
 struct server {
     uv_loop_t loop;
     struct ls_engine *engine;
+    struct ls_tls *tls;
+    struct ls_auth *auth;
     struct ls_rpc *rpc;
-    uv_signal_t term, interrupt;
+    struct ls_admin *admin;
+    struct ls_notify *notify;
+    uv_signal_t term, interrupt, hangup;
     uv_timer_t look; // after the device
     int signal_count;
     bool device_lost;
@@ -128,6 +139,7 @@ static void block_signals(int how)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(how, &set, NULL);
 }
 
@@ -150,8 +162,9 @@ static void warn_about_models(const struct ls_engine *engine)
                "no face detector: only fixed_box and GIVEN boxes work; --detector names one");
 }
 
-static void log_start(const struct ls_engine *engine, const char *address)
+static void log_start(const struct server *s)
 {
+    const struct ls_engine *engine = s->engine;
     const struct ls_options *opt = &engine->opt;
     const char *note = ls_backend_note(engine->backend);
     struct ls_log_field field[] = {
@@ -168,22 +181,38 @@ static void log_start(const struct ls_engine *engine, const char *address)
         {"message_bytes_max", NULL, opt->message_bytes_max},
         {"pixels_max", NULL, opt->pixels_max},
         {"video", ls_video_device_text(engine->video), 0},
+        {"admin", s->admin ? ls_admin_address(s->admin) : "none", 0},
+        {"tls", s->tls ? ls_tls_mutual(s->tls) ? "mutual" : "yes" : "no", 0},
         {"no_device", note, 0},
     };
     int count = sizeof field / sizeof field[0] - (*note ? 0 : 1);
 
-    ls_log(LS_LOG_INFO, "start", field, count, "listening on %s", address);
+    ls_log(LS_LOG_INFO, "start", field, count, "listening on %s", ls_rpc_address(s->rpc));
+}
+
+static void close_signals(struct server *s)
+{
+    uv_close((uv_handle_t *)&s->term, NULL);
+    uv_close((uv_handle_t *)&s->interrupt, NULL);
+    uv_close((uv_handle_t *)&s->hangup, NULL);
+    uv_close((uv_handle_t *)&s->look, NULL);
 }
 
 static void on_drained(void *user)
 {
     struct server *s = user;
 
+    ls_admin_close(&s->admin);
     ls_rpc_close(&s->rpc);
-    uv_close((uv_handle_t *)&s->term, NULL);
-    uv_close((uv_handle_t *)&s->interrupt, NULL);
-    uv_close((uv_handle_t *)&s->look, NULL);
+    ls_notify_close(&s->notify);
+    close_signals(s);
     uv_stop(&s->loop); // the engine's handles keep it alive; see serve
+}
+
+static void begin_drain(struct server *s)
+{
+    ls_notify_stopping(s->notify);
+    ls_rpc_drain(s->rpc, on_drained, s);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -197,11 +226,37 @@ static void on_signal(uv_signal_t *handle, int number)
     if (s->signal_count++ == 0) {
         ls_log(LS_LOG_INFO, "drain", field, 2,
                "no new calls; a second signal ends the running ones");
-        ls_rpc_drain(s->rpc, on_drained, s);
+        begin_drain(s);
     } else {
         ls_log(LS_LOG_WARN, "drain", field, 2, "ending the running calls");
         ls_rpc_drain_now(s->rpc);
     }
+}
+
+// All or nothing of each: a file that is not in order leaves the old set in force, and the log says
+// so.
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+    struct ls_err err = {0};
+    int r = 0, first = 0;
+
+    (void)number;
+    if (!s->rpc)
+        return;
+    ls_notify_reloading(s->notify);
+    if (s->tls)
+        first = ls_tls_reload(s->tls, &err);
+    if (first < 0)
+        log_error("reload", &err);
+    r = ls_auth_reload(s->auth, &err);
+    if (r < 0)
+        log_error("reload", &err);
+    r = r < 0 ? r : first;
+    ls_metrics_add(s->engine->metrics, LS_COUNT_RELOADS, ls_status_code(r), 0, 1);
+    if (r == 0)
+        ls_log(LS_LOG_INFO, "reload", NULL, 0, "certificates, tokens and keys were read anew");
+    ls_notify_ready(s->notify, r == 0 ? "serving" : "serving; the last reload failed");
 }
 
 // A lost device does not come back in this process: calls fail, new ones are to go elsewhere, and
@@ -215,26 +270,49 @@ static void on_look(uv_timer_t *timer)
     s->device_lost = true;
     ls_log(LS_LOG_ERROR, "device", NULL, 0, "the device is lost; the server stops");
     if (s->signal_count++ == 0)
-        ls_rpc_drain(s->rpc, on_drained, s);
+        begin_drain(s);
+}
+
+static void start_signals(struct server *s)
+{
+    uv_timer_init(&s->loop, &s->look);
+    uv_signal_init(&s->loop, &s->term);
+    uv_signal_init(&s->loop, &s->interrupt);
+    uv_signal_init(&s->loop, &s->hangup);
+    s->look.data = s->term.data = s->interrupt.data = s->hangup.data = s;
+    uv_timer_start(&s->look, on_look, LOOK_MS, LOOK_MS);
+    uv_signal_start(&s->term, on_signal, SIGTERM);
+    uv_signal_start(&s->interrupt, on_signal, SIGINT);
+    uv_signal_start(&s->hangup, on_hangup, SIGHUP);
+    block_signals(SIG_UNBLOCK);
+}
+
+static void on_abandoned(void *user)
+{
+    struct server *s = user;
+
+    ls_rpc_close(&s->rpc);
+    uv_stop(&s->loop);
 }
 
 static int serve(struct server *s, struct ls_err *err)
 {
-    int r = ls_rpc_open(&s->rpc, s->engine, err);
+    int r = ls_rpc_open(&s->rpc, s->engine, s->tls, s->auth, err);
 
     if (r < 0)
         return r;
-    uv_timer_init(&s->loop, &s->look);
-    s->look.data = s;
-    uv_timer_start(&s->look, on_look, LOOK_MS, LOOK_MS);
-    uv_signal_init(&s->loop, &s->term);
-    uv_signal_init(&s->loop, &s->interrupt);
-    s->term.data = s->interrupt.data = s;
-    uv_signal_start(&s->term, on_signal, SIGTERM);
-    uv_signal_start(&s->interrupt, on_signal, SIGINT);
-    block_signals(SIG_UNBLOCK);
+    r = ls_admin_open(&s->admin, s->engine, s->auth, s->rpc, err);
+    if (r < 0) {
+        ls_rpc_drain(s->rpc, on_abandoned, s);
+        ls_rpc_drain_now(s->rpc);
+        uv_run(&s->loop, UV_RUN_DEFAULT); // the engine must outlive it
+        return r;
+    }
+    ls_notify_open(&s->notify, &s->loop);
+    start_signals(s);
     warn_about_models(s->engine);
-    log_start(s->engine, ls_rpc_address(s->rpc));
+    log_start(s);
+    ls_notify_ready(s->notify, "serving");
     uv_run(&s->loop, UV_RUN_DEFAULT);
     ls_log(LS_LOG_INFO, "stop",
            (struct ls_log_field[]){{"sessions", NULL, s->engine->sessions_done}}, 1, NULL);
@@ -270,7 +348,12 @@ static int run(struct ls_options *opt, enum ls_options_action action)
     prepare_process(opt);
     block_signals(SIG_BLOCK);
     uv_loop_init(&s.loop);
-    r = ls_engine_open(&s.engine, &s.loop, opt, &err);
+    // Before the model: a wrong certificate is told at once, not after seconds of loading.
+    r = ls_tls_open(&s.tls, opt, &err);
+    if (r == 0)
+        r = ls_auth_open(&s.auth, opt, &err);
+    if (r == 0)
+        r = ls_engine_open(&s.engine, &s.loop, opt, &err);
     if (r == 0)
         r = action == LS_DO_CHECK ? check(s.engine, &err) : serve(&s, &err);
     if (r < 0)
@@ -278,6 +361,8 @@ static int run(struct ls_options *opt, enum ls_options_action action)
     ls_engine_close(&s.engine);
     uv_run(&s.loop, UV_RUN_DEFAULT); // until all handles have closed
     uv_loop_close(&s.loop);
+    ls_auth_close(&s.auth);
+    ls_tls_close(&s.tls);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 import grpc
 
@@ -79,11 +81,30 @@ def finish():
     sys.exit(1 if _failed else 0)
 
 
+# Nobody's proxy stands between a test and its own server.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 # --- the server ------------------------------------------------------------------------------------------
 class Server:
     def __init__(self, process, port, log):
         self.process, self.port, self.log = process, port, log
         self.pid, self.address = process.pid, "127.0.0.1:%d" % port
+        self.admin = (re.search(r"[ \"]admin\"?[=:]\"?([0-9.\[\]:a-f]+)", self.stderr()) or [None, None])[1]
+
+    def get(self, path, headers={}, timeout=10):
+        """Status and text of a page of the admin port."""
+        request = urllib.request.Request("http://%s%s" % (self.admin, path), headers=headers)
+        try:
+            with _direct.open(request, timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metrics(self):
+        """Name with labels, as written, to value."""
+        rows = [row.rsplit(" ", 1) for row in self.get("/metrics")[1].splitlines() if row[:1] not in ("", "#")]
+        return {name: float(value) for name, value in rows}
 
     def channel(self):
         # A channel of its own each: gRPC would share one connection among equal channels.
@@ -139,7 +160,8 @@ def start_server(*flags, status=0):
     if detector():
         flags = ("--detector", detector(), *flags)
     with open(log, "w") as to:
-        process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--backend", backend, *flags],
+        process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+                                    "--backend", backend, *flags],
                                    stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT)
     try:
         port = _port_of(process, log, 120)
@@ -147,11 +169,12 @@ def start_server(*flags, status=0):
             with open(log, errors="replace") as file:
                 sys.exit("lipstreamd did not start:\n" + file.read())
         server = Server(process, port, log)
-        with server.channel() as channel:
+        # With TLS the test itself has the keys.
+        with contextlib.nullcontext() if "--tls-cert" in flags else server.channel() as channel:
             end = time.monotonic() + 60
-            while not serving(channel) and time.monotonic() < end:
+            while channel and not serving(channel) and time.monotonic() < end:
                 time.sleep(0.05)
-            check("server is SERVING", serving(channel), server.stderr()[-2000:])
+            check("server is SERVING", not channel or serving(channel), server.stderr()[-2000:])
         yield server
         stop_server(server, status)
     finally:

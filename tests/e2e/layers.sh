@@ -35,11 +35,15 @@ allowed()
     kernels/*) ours='([a-z]+/)?[a-z0-9_]+\.h' ;;
     server/rpc_message.c) ours="$kernels|$server|$grpc|$proto|zlib\.h" ;;
     server/rpc*) ours="$kernels|$server|$grpc|$proto|$uv" ;;
+    server/worker_jail.c) ours="$kernels|$server|seccomp\.h" ;;
+    server/tls*.c) ours="$kernels|$server|openssl/[a-z0-9_]+\.h" ;;
+    server/auth*.[ch]) ours="$kernels|$server|openssl/[a-z0-9_]+\.h|jansson\.h" ;;
+    server/admin*.c) ours="$kernels|$server|$uv|microhttpd\.h" ;;
     server/worker* | server/encode*.c | server/mux*.c | server/digest.c | server/video_*.c) ours="$kernels|$server|$av" ;;
     server/session_state.h | server/decode_impl.h) ours="$kernels|$server|$uv" ;;
     server/*.h) ours="$kernels|$server" ;;
     server/main.c | server/loop*.c | server/engine*.c | server/session*.c | server/decode*.c | \
-        server/batch.c | server/infer.c) ours="$kernels|$server|$uv" ;;
+        server/batch.c | server/infer.c | server/front*.c | server/pool.c | server/admit.c | server/load.c) ours="$kernels|$server|$uv" ;;
     server/*) ours="$kernels|$server" ;;
     client/*.h) ours="$client|$proto" ;;
     client/*) ours="$client|$proto|$grpc" ;;
@@ -48,7 +52,7 @@ allowed()
 }
 
 # Third parties have headers at the top of the include path too: such a name passes only where it is meant.
-third='uv zlib dnnl x264'
+third='uv zlib dnnl x264 jansson microhttpd seccomp'
 for f in kernels/**/*.{c,h,cu} server/*.[ch] client/*.[ch]; do
     may=$(allowed "$f")
     while read -r included; do
