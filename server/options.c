@@ -46,7 +46,9 @@ static const struct {
 } actions[] = {{"help", "this text", LS_DO_HELP},
                {"version", "the version", LS_DO_VERSION},
                {"print-config", "the effective values, a line each", LS_DO_PRINT},
-               {"check", "load everything, compute the golden values, exit 0 or 1", LS_DO_CHECK}};
+               {"check", "load everything, compute the golden values, exit 0 or 1", LS_DO_CHECK},
+               {"hash-token", "read a token from standard input, print its line for --tokens",
+                LS_DO_HASH_TOKEN}};
 enum { ACTIONS = sizeof actions / sizeof actions[0] };
 
 static const char **text_at(struct ls_options *opt, const struct row *row)

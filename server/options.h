@@ -132,6 +132,10 @@
       "what gRPC reads ahead of one stream")                                                       \
     N(rpc_bytes_max, "rpc-bytes-max", 0, 0, 1099511627776, "bytes",                                \
       "memory of gRPC; beyond, it ends streams; 0: 64 MiB and 8 MiB a session")                    \
+    N(tokens_max, "tokens-max", 1000, 1, 100000, "tokens",                                         \
+      "in the file of --tokens; each call is compared with all of them")                           \
+    N(jwks_keys_max, "jwks-keys-max", 16, 1, 256, "keys",                                          \
+      "in the file of --jwks; a JWT that names none is tried with all of its kind")                \
     N(jwt_leeway_s, "jwt-leeway", 30, 0, 600, "s", "difference of clocks that exp and nbf allow")  \
     N(admin_connections_max, "admin-connections-max", 32, 1, 1000, "connections",                  \
       "connections to the admin port at once")                                                     \
@@ -148,7 +152,14 @@ struct ls_options {
 #undef N
 };
 
-enum ls_options_action { LS_DO_RUN, LS_DO_HELP, LS_DO_VERSION, LS_DO_PRINT, LS_DO_CHECK };
+enum ls_options_action {
+    LS_DO_RUN,
+    LS_DO_HELP,
+    LS_DO_VERSION,
+    LS_DO_PRINT,
+    LS_DO_CHECK,
+    LS_DO_HASH_TOKEN
+};
 
 // The defaults. Texts point to constants.
 void ls_options_init(struct ls_options *opt);
