@@ -61,8 +61,8 @@ def environment():
 class Server:
     def __init__(self, *options, model=MODEL, plans="none", sessions=80):
         self.log = os.path.join(WORK, "server.log")
-        command = [os.path.join(PROGRAMS, "lipstreamd"), "--listen", "127.0.0.1:0", "--backend", "cuda",
-                   "--cuda-module", os.environ["LS_GPU_MODULE"], "--model", model, "--plan-cache", plans,
+        command = [os.path.join(PROGRAMS, "lipstreamd"), "--listen", "127.0.0.1:0", "--admin-listen", "none",
+                   "--backend", "cuda", "--cuda-module", os.environ["LS_GPU_MODULE"], "--model", model, "--plan-cache", plans,
                    "--sessions-max", str(sessions), "--warm-decoders", "8", "--spool-dir", WORK, *options]
         if TINY and "--batch-max" not in options:  # a stand-in would be at it for hours
             command += ["--batch-max", "2"]

@@ -60,7 +60,8 @@ class Server:
 
     def __init__(self, build, options):
         self.log = open(os.path.join(WORK, "server.log"), "w+")
-        self.process = subprocess.Popen([os.path.join(build, "lipstreamd"), "--listen", "127.0.0.1:0", *options],
+        self.process = subprocess.Popen([os.path.join(build, "lipstreamd"), "--listen", "127.0.0.1:0",
+                                         "--admin-listen", "none", *options],
                                         stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
         started = time.monotonic()
         self.address = None

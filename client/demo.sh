@@ -65,7 +65,7 @@ start_server()
 {
     local i
     : >"$log" # so that there is something to read before the server has said anything
-    "$build/lipstreamd" --listen 127.0.0.1:0 >"$log" 2>&1 3>&- &
+    "$build/lipstreamd" --listen 127.0.0.1:0 --admin-listen none >"$log" 2>&1 3>&- &
     server=$!
     for ((i = 0; i < 300; i++)); do
         address=$(sed -nE 's/.*listening on ([^ ,]+:[0-9]+).*/\1/p' "$log" | head -n 1)

@@ -72,7 +72,7 @@ if ldconfig -p | grep -q 'libcuda\.so\.1'; then
     exit 1
 fi
 refused 'driver'
-"$build/lipstreamd" --listen 127.0.0.1:0 >"$work/log" 2>&1 &
+"$build/lipstreamd" --listen 127.0.0.1:0 --admin-listen none >"$work/log" 2>&1 &
 server=$!
 for _ in $(seq 100); do
     grep -q ' start .*listening on' "$work/log" && break
