@@ -35,10 +35,24 @@ static void silence_log(void)
     av_log_set_level(AV_LOG_QUIET);
 }
 
+// Nobody wants the output any more. Asked before each frame of picture or sound that would be
+// encoded, also where one call means many of them.
+static int check_stop(const struct ls_encode *e, struct ls_err *err)
+{
+    const atomic_bool *stop = e->params.stop;
+
+    return stop && atomic_load_explicit(stop, memory_order_relaxed)
+               ? ls_fail(err, LS_ECANCEL, "the encoder was stopped")
+               : 0;
+}
+
 static int on_sound_packet(void *user, struct AVPacket *pkt, struct ls_err *err)
 {
     struct ls_encode *e = user;
+    int r = check_stop(e, err);
 
+    if (r < 0)
+        return r;
     return ls_mux_audio(e->mux, pkt, err);
 }
 
@@ -171,7 +185,9 @@ static int write_raw(struct ls_encode *e, const struct ls_frame *frame, int64_t 
 static int mux_video(struct ls_encode *e, struct ls_err *err)
 {
     for (;;) {
-        int r = ls_h264_pop(e->video, e->pkt, err);
+        int r = check_stop(e, err);
+        if (r == 0)
+            r = ls_h264_pop(e->video, e->pkt, err);
         if (r <= 0)
             return r;
         r = ls_mux_video(e->mux, e->pkt, err);
@@ -187,6 +203,8 @@ int ls_encode_frame(struct ls_encode *e, const struct ls_frame *frame, int64_t p
     struct ls_frame fetched;
     int r = check_frame(e, frame, pts, duration, err);
 
+    if (r == 0)
+        r = check_stop(e, err);
     if (r == 0 && e->fetch) {
         r = ls_fetch_run(e->fetch, &fetched, frame, err);
         frame = &fetched;

@@ -2,11 +2,17 @@
 // The way out of a session: frames that are ready, in order, with the sound up to their end, go to
 // the pool as one job at a time; its media become replies. Flow: shots -> here -> (pool: encode,
 // mux) -> replies. job_run runs on a pool thread and touches only what the job holds, the encoder
-// and the digest.
+// and the digest. A session that fails waits for its job, which looks at `stop` between any two
+// frames of the picture or of the sound, also where the encoder flushes.
 #include "session_state.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+static bool stopped(const struct outlet_job *job)
+{
+    return atomic_load_explicit(&job->stop, memory_order_relaxed);
+}
 
 static int encoder_open(struct ls_session *s, struct ls_err *err)
 {
@@ -21,6 +27,7 @@ static int encoder_open(struct ls_session *s, struct ls_err *err)
         .speed = j->output.speed,
         .latency = j->output.latency,
         .threads = (int)s->engine->opt.encode_threads,
+        .stop = &s->outlet.stop,
         .chunk_bytes_max = j->output.chunk_bytes_max,
         .width_px = f->width_px,
         .height_px = f->height_px,
@@ -60,13 +67,15 @@ static int collect_media(struct outlet_job *job)
     return 0;
 }
 
-static void job_run(uv_work_t *request)
+static void job_run(struct ls_pool_job *base)
 {
-    struct outlet_job *job = request->data;
+    struct outlet_job *job = base->user;
     struct ls_session *s = job->session;
     int64_t t0 = ls_now_us();
     int i, r = 0;
 
+    if (stopped(job))
+        return;
     if (!s->encode)
         r = encoder_open(s, &job->err);
     if (r == 0 && job->voice_count > 0)
@@ -140,13 +149,12 @@ static void job_clear(struct outlet_job *job)
     job->media_count = job->voice_count = job->shot_count = 0;
 }
 
-static void on_job_done(uv_work_t *request, int status)
+static void on_job_done(struct ls_pool_job *base)
 {
-    struct outlet_job *job = request->data;
+    struct outlet_job *job = base->user;
     struct ls_session *s = job->session;
     int i;
 
-    (void)status; // jobs are never cancelled: their shots' memory is in use
     s->outlet_busy = false;
     s->part_us[LS_PART_ENCODE] += job->busy_us;
     if (job->err.code < 0)
@@ -217,7 +225,11 @@ int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
                              (double)ls_features_ticks(s->features) / LS_TICKS);
     memset(&job->err, 0, sizeof(job->err));
     job->session = s;
-    job->request.data = job;
+    job->base = (struct ls_pool_job){.run = job_run,
+                                     .on_done = on_job_done,
+                                     .user = job,
+                                     .class = s->job.class,
+                                     .live = s->job.live};
     job->last = n == 0;
     job->shot_count = n;
     memcpy(job->shot, s->shot, (size_t)n * sizeof(*s->shot));
@@ -231,12 +243,19 @@ int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
         s->finish_sent = true;
         ls_report_stage(s, LS_STAGE_FINISHING);
     }
-    r = uv_queue_work(s->engine->loop, &job->request, job_run, on_job_done);
-    if (r < 0)
-        return ls_fail(err, LS_EIO, "encode job: %s", uv_strerror(r));
     s->outlet_busy = true;
     s->busy++;
+    ls_pool_push(s->engine->pool, &job->base);
     return 0;
+}
+
+void ls_outlet_revoke(struct ls_session *s)
+{
+    atomic_store_explicit(&s->outlet.stop, true, memory_order_relaxed);
+    if (s->outlet_busy && ls_pool_revoke(s->engine->pool, &s->outlet.base)) {
+        s->outlet_busy = false;
+        s->busy--;
+    }
 }
 
 void ls_outlet_close(struct ls_session *s)

@@ -47,6 +47,7 @@ void ls_session_broke(struct ls_session *s, const struct ls_err *err)
     s->failing = true;
     s->err = *err;
     s->busy -= ls_batch_revoke(s->engine->batch, s);
+    ls_outlet_revoke(s);
     ls_session_kick(s);
 }
 

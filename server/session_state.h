@@ -5,6 +5,7 @@
 #ifndef LS_SESSION_STATE_H
 #define LS_SESSION_STATE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@
 #include "decode.h"
 #include "digest.h"
 #include "features.h"
+#include "pool.h"
 #include "session.h"
 #include "track.h"
 #include "video_device.h"
@@ -51,7 +53,8 @@ struct warning_state {
 
 // One encode job, owned by the pool while it runs.
 struct outlet_job {
-    uv_work_t request;
+    struct ls_pool_job base;
+    atomic_bool stop; // the session fails: what is not begun need not be done
     struct ls_session *session;
     struct shot *shot[JOB_SHOTS];
     int shot_count;
@@ -211,6 +214,7 @@ void ls_hold_close(struct ls_session *s);
 
 // outlet.c
 LS_MUST int ls_outlet_advance(struct ls_session *s, struct ls_err *err);
+void ls_outlet_revoke(struct ls_session *s); // the session fails: its job ends soon, or never began
 void ls_outlet_close(struct ls_session *s);
 
 // report.c
