@@ -67,6 +67,8 @@
     N(retry_ms, "retry-after", 1000, 1, 3600000, "ms", "what RetryInfo tells refused callers")     \
     N(live_load_max, "live-load-max", 80, 1, 1000, "percent",                                      \
       "share of the lanes and cores that is promised to live streams")                             \
+    N(live_lag_ms_max, "live-lag-max", 500, 10, 60000, "ms",                                       \
+      "a live frame that leaves later than this after its inputs is late: no more live streams")   \
     N(pixels_total_max, "pixels-total-max", 1073741824, 65536, 1099511627776, "pixels",            \
       "decoded frames of all sessions in memory")                                                  \
     N(spool_total_bytes_max, "spool-total-max", 17179869184, 1048576, 1099511627776, "bytes",      \
@@ -132,11 +134,13 @@
       "what gRPC reads ahead of one stream")                                                       \
     N(rpc_bytes_max, "rpc-bytes-max", 0, 0, 1099511627776, "bytes",                                \
       "memory of gRPC; beyond, it ends streams; 0: 64 MiB and 8 MiB a session")                    \
-    N(tokens_max, "tokens-max", 1000, 1, 100000, "tokens",                                         \
+    N(tokens_max, "tokens-max", 1000, 1, 10000, "tokens",                                          \
       "in the file of --tokens; each call is compared with all of them")                           \
     N(jwks_keys_max, "jwks-keys-max", 16, 1, 256, "keys",                                          \
       "in the file of --jwks; a JWT that names none is tried with all of its kind")                \
     N(jwt_leeway_s, "jwt-leeway", 30, 0, 600, "s", "difference of clocks that exp and nbf allow")  \
+    N(refusal_lines_max, "log-refusals-max", 100, 0, 1000000, "a second",                          \
+      "log lines of calls that failed before they began; the rest is counted")                     \
     N(admin_connections_max, "admin-connections-max", 32, 1, 1000, "connections",                  \
       "connections to the admin port at once")                                                     \
     N(drain_delay_ms, "drain-delay", 0, 0, 600000, "ms",                                           \
