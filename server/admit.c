@@ -122,10 +122,10 @@ static void refuse(struct ls_admit *a, struct ls_place *p)
 static void promote(struct ls_admit *a)
 {
     for (int c = 0; c < LS_CLASSES;) {
-        struct ls_place *p = a->line[class].first;
+        struct ls_place *p = a->line[c].first;
 
-        if (!p || !has_room(a, (enum ls_class) class)) {
-            class ++;
+        if (!p || !has_room(a, (enum ls_class)c)) {
+            c++;
             continue;
         }
         list_remove(a, p);
