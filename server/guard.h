@@ -4,7 +4,8 @@
 // pays for (streams that are reset, by either side: CVE-2023-44487 and CVE-2025-8671; settings,
 // pings, priorities, empty frames; header blocks that are too large or never end), and knows frame
 // borders, so that a GOAWAY can be put between two frames. Plain arithmetic on the bytes and on
-// times that are given; no sockets, no clock, no allocation. One thread at a time.
+// times that are given; no sockets, no clock; the only memory is four bytes an open stream. One
+// thread at a time.
 #ifndef LS_GUARD_H
 #define LS_GUARD_H
 
@@ -16,7 +17,7 @@
 struct ls_guard_limits {
     int64_t resets_max, control_frames_max; // a second
     int64_t header_bytes_max; // one block of headers, compressed, with its frames' heads
-    int64_t headers_ms_max;   // from a block's first byte to its last
+    int64_t headers_ms_max;   // from a block's first byte to its last; SETTINGS after the preface
     int64_t streams_max;      // open at once; the guard allows twice as many, for races
 };
 
@@ -37,36 +38,48 @@ const char *ls_guard_text(enum ls_guard_verdict verdict); // for the log
 
 struct ls_guard_side {
     uint8_t head[9];
-    int head_size;     // of the head that is being gathered
-    int64_t body_left; // of the frame that is passing
-    int preface;       // bytes of the client's preface seen; the peer's side only
+    int head_size;          // of the head that is being gathered
+    int64_t body_left;      // of the frame that is passing
+    uint32_t code;          // of a RST_STREAM that is passing
+    uint32_t header_stream; // its block of headers has not ended; 0: none
+    bool settled;           // the first frame, SETTINGS, has passed
 };
 
 struct ls_guard {
     struct ls_guard_limits limits;
     struct ls_guard_side in, out; // from the peer, to the peer
-    int64_t opened, closed;       // streams
-    int64_t header_bytes, header_since_ms;
-    bool in_headers; // between HEADERS and END_HEADERS
+    int preface_size;             // bytes of the client's preface seen
+    enum ls_guard_verdict verdict;
+    int64_t opened, closed; // streams
+    uint32_t *streams;      // open ones in the order of their ids, and gaps of closed ones
+    size_t streams_size, streams_room;
     uint32_t last_stream;
+    int64_t header_bytes;
+    int64_t since_ms;  // the first byte of what late() watches
+    bool waiting;      // there is such a thing
+    int64_t late_ends; // streams that we ended and whose end by the peer may still be under way
+    bool ping_free;    // the peer was sent data or headers since its last ping
     int64_t reset_credit, control_credit, credit_ms; // thousandths of a frame
 };
 
 void ls_guard_init(struct ls_guard *g, const struct ls_guard_limits *limits, int64_t now_ms);
+void ls_guard_done(struct ls_guard *g); // frees what it holds; zeroed or done before is fine
 // Bytes from the peer, before they are passed on. After a verdict that is not OK nothing of these
-// bytes may be passed on.
+// bytes may be passed on, nor before the preface is whole; the same verdict comes from then on.
 enum ls_guard_verdict ls_guard_in(struct ls_guard *g, const void *data, size_t size,
                                   int64_t now_ms);
 // Bytes to the peer.
 enum ls_guard_verdict ls_guard_out(struct ls_guard *g, const void *data, size_t size,
                                    int64_t now_ms);
 bool ls_guard_greeted(const struct ls_guard *g); // the whole preface has arrived
-// Bytes of `data`, which are about to be given to ls_guard_out, up to the next border between
-// frames; 0: they begin at one; size + 1: there is none in them.
+// Bytes of `data`, which are about to be given to ls_guard_out, up to the next place where a frame
+// of another kind may stand (between two frames, after our SETTINGS, not inside a block of
+// headers); 0: they begin at one; size + 1: there is none in them.
 size_t ls_guard_border(const struct ls_guard *g, const void *data, size_t size);
-// A header block that began is not complete in time.
+// What the peer began is not complete in time: its SETTINGS after the preface, a block of headers,
+// any frame but DATA.
 bool ls_guard_late(const struct ls_guard *g, int64_t now_ms);
-// Streams that are open now (by what passed; an estimate that errs on the high side).
+// Streams that are open now, by what passed.
 int64_t ls_guard_streams(const struct ls_guard *g);
 
 enum { LS_GUARD_GOAWAY = 17 };
