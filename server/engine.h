@@ -33,6 +33,7 @@ struct ls_engine {
     struct ls_admit *admit; // places, and what sessions hold together
     struct ls_pool *pool;   // encode jobs
     int session_count;      // sessions that live
+    int stage_count[2][4];  // of them, by enum ls_class and enum ls_stage
     bool draining;          // no new sessions
     int64_t sessions_started, sessions_done;
 };

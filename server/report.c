@@ -43,12 +43,25 @@ void ls_report_progress(struct ls_session *s)
     s->events.on_reply(s->user, &reply);
 }
 
+static void count_stage(struct ls_session *s, int by)
+{
+    if (s->stage > LS_STAGE_WAITING && s->stage < LS_STAGE_DONE)
+        s->engine->stage_count[s->job.class][s->stage] += by;
+}
+
 void ls_report_stage(struct ls_session *s, enum ls_stage stage)
 {
     if (s->stage == stage)
         return;
+    count_stage(s, -1);
     s->stage = stage;
+    count_stage(s, 1);
     ls_report_progress(s);
+}
+
+void ls_report_gone(struct ls_session *s)
+{
+    count_stage(s, -1);
 }
 
 static void send_warning(struct ls_session *s, struct warning_state *w)

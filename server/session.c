@@ -35,6 +35,7 @@ static void finish(struct ls_session *s)
     s->region = NULL;
     uv_timer_stop(&s->tick);
     uv_timer_stop(&s->kick);
+    ls_report_gone(s);
     s->engine->session_count--;
     s->engine->sessions_done++;
     s->events.on_done(s->user, &s->err);

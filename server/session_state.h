@@ -219,6 +219,7 @@ void ls_outlet_close(struct ls_session *s);
 
 // report.c
 void ls_report_stage(struct ls_session *s, enum ls_stage stage);
+void ls_report_gone(struct ls_session *s); // it counts in no stage any more
 void ls_report_progress(struct ls_session *s);
 void ls_report_warn(struct ls_session *s, int64_t frame, const char *reason, const char *fmt, ...)
     LS_PRINTF(4, 5);
