@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The frame guard: what each kind of frame costs, where exactly a limit is, that chunking changes
-// nothing, where a GOAWAY may stand, that honest traffic passes, and a long walk of random and
-// damaged frames. A script is a text of frames (see `words`), built into bytes and fed.
-#include <stdbool.h>
+// The frame guard: what each kind of frame costs, where exactly a limit is, when a stream is open,
+// where a GOAWAY may stand, and that honest traffic passes.
 #include <stdint.h>
 #include <string.h>
 
 #include "server/guard.h"
 #include "tests/unit/_check.h"
+#include "tests/unit/_guard.h"
 
 static const struct ls_guard_limits limits = {.resets_max = 10,
                                               .control_frames_max = 20,
@@ -15,77 +14,9 @@ static const struct ls_guard_limits limits = {.resets_max = 10,
                                               .headers_ms_max = 500,
                                               .streams_max = 50};
 
-enum { DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION };
-enum { END = 1, ACK = 1, READY = 4 };
-
-struct bytes {
-    uint8_t data[1 << 16];
-    size_t size;
-};
-
-static void put(struct bytes *b, int type, int flags, uint32_t stream, uint32_t length,
-                uint32_t word)
-{
-    uint8_t head[9] = {(uint8_t)(length >> 16), (uint8_t)(length >> 8), (uint8_t)length,
-                       (uint8_t)type,           (uint8_t)flags,         (uint8_t)(stream >> 24),
-                       (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
-
-    memcpy(b->data + b->size, head, sizeof head);
-    b->size += sizeof head;
-    memset(b->data + b->size, 0, length);
-    for (uint32_t i = 0; i < length && i < 4; i++) // its last bytes, big-endian
-        b->data[b->size + length - 1 - i] = (uint8_t)(word >> 8 * i);
-    b->size += length;
-}
-
-static void put_text(struct bytes *b, const char *text)
-{
-    memcpy(b->data + b->size, text, strlen(text));
-    b->size += strlen(text);
-}
-
-static void put_preface(struct bytes *b)
-{
-    put_text(b, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-}
-
 static enum ls_guard_verdict feed(struct ls_guard *g, const struct bytes *b)
 {
     return ls_guard_in(g, b->data, b->size, 0);
-}
-
-static enum ls_guard_verdict in(struct ls_guard *g, int type, int flags, uint32_t stream,
-                                uint32_t length, int64_t now_ms)
-{
-    static struct bytes b;
-
-    b.size = 0;
-    put(&b, type, flags, stream, length, 8);
-    return ls_guard_in(g, b.data, b.size, now_ms);
-}
-
-static enum ls_guard_verdict out(struct ls_guard *g, int type, int flags, uint32_t stream,
-                                 uint32_t length, uint32_t word)
-{
-    static struct bytes b;
-
-    b.size = 0;
-    put(&b, type, flags, stream, length, word);
-    return ls_guard_out(g, b.data, b.size, 0);
-}
-
-// A connection that has said its preface and SETTINGS; the latter cost a control frame.
-static struct ls_guard greeted_with(const struct ls_guard_limits *with)
-{
-    struct ls_guard g;
-    struct bytes b = {.size = 0};
-
-    ls_guard_init(&g, with, 0);
-    put_preface(&b);
-    put(&b, SETTINGS, 0, 0, 6, 0);
-    CHECK(feed(&g, &b) == LS_GUARD_OK && ls_guard_greeted(&g), "greeting");
-    CHECK(out(&g, SETTINGS, 0, 0, 12, 0) == LS_GUARD_OK, "greeting back");
-    return g;
 }
 
 static struct ls_guard greeted(void)
@@ -477,127 +408,6 @@ static void goaway(void)
     CHECK(!memcmp(got, want, sizeof want), "GOAWAY");
 }
 
-// --- noise ---
-
-static uint64_t state = 1;
-
-static uint32_t noise(uint32_t below)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 33) % below;
-}
-
-// A run of frames that are mostly right, now and then with a byte turned. last: the highest stream.
-static void make(struct bytes *b, uint32_t last)
-{
-    b->size = 0;
-    for (int i = 0; i < 6; i++) {
-        uint32_t stream = 1 + 2 * noise((last + 1) / 2);
-
-        switch (noise(200) ? 1 + noise(6) : 0) {
-        case 0:
-            put(b, noise(12), noise(256), noise(2) ? 0 : stream, noise(40), noise(3));
-            break;
-        case 1:
-            last += 2;
-            put(b, HEADERS, noise(2) ? READY : READY | END, last, noise(60), 0);
-            break;
-        case 2:
-            put(b, HEADERS, noise(2), stream, noise(97), 0);
-            put(b, CONTINUATION, READY, stream, noise(97), 0);
-            break;
-        case 3:
-            put(b, RST, 0, stream, 4, noise(2) * 8);
-            break;
-        default:
-            put(b, DATA, noise(2), stream, noise(60), 0);
-        }
-    }
-    if (!noise(300))
-        b->data[noise((uint32_t)b->size)] ^= (uint8_t)(1u << noise(8));
-}
-
-static bool same(const struct ls_guard *a, const struct ls_guard *b)
-{
-    return a->verdict == b->verdict && a->opened == b->opened && a->closed == b->closed &&
-           a->last_stream == b->last_stream && a->reset_credit == b->reset_credit &&
-           a->control_credit == b->control_credit && a->late_ends == b->late_ends &&
-           a->waiting == b->waiting && a->in.head_size == b->in.head_size &&
-           a->in.body_left == b->in.body_left && a->out.body_left == b->out.body_left &&
-           a->in.header_stream == b->in.header_stream && a->ping_free == b->ping_free;
-}
-
-// Gives the same bytes to one guard whole and to one in pieces. Those who met a verdict stop.
-static bool both(struct ls_guard *whole, struct ls_guard *cut, const struct bytes *b, bool inward,
-                 int64_t now_ms)
-{
-    enum ls_guard_verdict (*pass)(struct ls_guard *, const void *, size_t, int64_t) =
-        inward ? ls_guard_in : ls_guard_out;
-    enum ls_guard_verdict r = pass(whole, b->data, b->size, now_ms), c = LS_GUARD_OK;
-    size_t piece = noise(3) ? 1 : 1 + noise(20);
-
-    for (size_t at = 0; at < b->size && c == LS_GUARD_OK; at += piece)
-        c = pass(cut, b->data + at, piece < b->size - at ? piece : b->size - at, now_ms);
-    return CHECK(r == c && same(whole, cut), inward ? "pieces in" : "pieces out");
-}
-
-static void walk(void)
-{
-    static const struct ls_guard_limits wide = {.resets_max = 1000,
-                                                .control_frames_max = 1000,
-                                                .header_bytes_max = 200,
-                                                .headers_ms_max = 500,
-                                                .streams_max = 100};
-    static struct bytes b;
-    int seen[LS_GUARD_VERDICTS] = {0};
-    bool right = true;
-
-    for (int connection = 0; connection < 20000 && right; connection++) {
-        struct ls_guard whole = greeted_with(&wide), cut = greeted_with(&wide);
-        int64_t now_ms = 0;
-
-        in(&whole, HEADERS, READY, 1, 10, 0);
-        in(&cut, HEADERS, READY, 1, 10, 0);
-        for (int i = 0; i < 40 && right && whole.verdict == LS_GUARD_OK; i++) {
-            make(&b, whole.last_stream);
-            now_ms += noise(3);
-            right = both(&whole, &cut, &b, noise(4) != 0, now_ms);
-            right = right && CHECK(ls_guard_border(&whole, b.data, b.size) <= b.size + 1, "border");
-            right = right && CHECK(ls_guard_streams(&whole) >= 0 &&
-                                       ls_guard_streams(&whole) <= 2 * wide.streams_max,
-                                   "streams");
-        }
-        seen[whole.verdict]++;
-        ls_guard_done(&whole);
-        ls_guard_done(&cut);
-    }
-    CHECK(seen[LS_GUARD_FRAME] > 1000 && seen[LS_GUARD_HEADERS] > 1000 && seen[LS_GUARD_OK] > 1000,
-          "the walk meets ends of several kinds");
-}
-
-static void garbage(void)
-{
-    static struct bytes b;
-
-    for (int i = 0; i < 100000; i++) {
-        struct ls_guard whole, cut;
-
-        ls_guard_init(&whole, &limits, 0);
-        ls_guard_init(&cut, &limits, 0);
-        b.size = 0;
-        if (noise(4))
-            put_preface(&b);
-        if (noise(2))
-            put(&b, SETTINGS, 0, 0, 6, 0);
-        for (size_t n = b.size + noise(64); b.size < n;)
-            b.data[b.size++] = (uint8_t)noise(noise(2) ? 256 : 8);
-        if (!both(&whole, &cut, &b, noise(8) != 0, 0))
-            i = 100000;
-        ls_guard_done(&whole);
-        ls_guard_done(&cut);
-    }
-}
-
 int main(void)
 {
     rows();
@@ -612,7 +422,5 @@ int main(void)
     pings();
     borders();
     goaway();
-    walk();
-    garbage();
     return check_done();
 }
