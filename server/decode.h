@@ -33,6 +33,7 @@ LS_MUST int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *l
 // device that it writes to must not be closed.
 bool ls_decode_pool_close(struct ls_decode_pool **pool);
 int ls_decode_pool_live(const struct ls_decode_pool *pool); // processes alive now, idle and busy
+int ls_decode_pool_idle(const struct ls_decode_pool *pool); // of them, those that wait for work
 
 struct ls_decode_params {
     bool video;                   // else audio

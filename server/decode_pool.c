@@ -362,6 +362,11 @@ int ls_decode_pool_live(const struct ls_decode_pool *pool)
     return pool->live;
 }
 
+int ls_decode_pool_idle(const struct ls_decode_pool *pool)
+{
+    return pool->idle_count;
+}
+
 const struct ls_options *ls_decode_pool_options(const struct ls_decode_pool *pool)
 {
     return pool->opt;
