@@ -5,6 +5,8 @@
 #ifndef LS_RPC_H
 #define LS_RPC_H
 
+#include <stdbool.h>
+
 #include "kernels/err.h"
 #include "server/engine.h"
 
@@ -19,6 +21,10 @@ LS_MUST int ls_rpc_open(struct ls_rpc **out, struct ls_engine *engine, struct ls
 // The bound address ("127.0.0.1:50051", "[::1]:50051"): a port 0 is replaced by the one taken.
 const char *ls_rpc_address(const struct ls_rpc *rpc);
 int ls_rpc_connections(const struct ls_rpc *rpc); // open now
+// What running calls did so far, into the engine's metrics.
+void ls_rpc_count(struct ls_rpc *rpc);
+// Days until the port's certificate ends; false: it has none.
+bool ls_rpc_certificate(const struct ls_rpc *rpc, int *days);
 // Graceful end: health says NOT_SERVING, every connection hears GOAWAY, the port closes after
 // drain_delay_ms, new calls are refused with UNAVAILABLE and RetryInfo, running ones get
 // drain_ms_max to finish and are then ended with UNAVAILABLE. on_drained comes from the loop when

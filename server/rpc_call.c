@@ -1,59 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// One call, from the slot that waits for a caller to the line in the log. Loop thread only. A call
-// lives while gRPC works on any of its operations or its method has not ended it. At most one
-// receive and one send are with gRPC; a status goes out once, after the send that is under way.
+// One call, from the slot that waits for a caller to its status. Loop thread only. A call lives
+// while gRPC works on any of its operations or its method has not ended it. At most one receive and
+// one send are with gRPC; a status goes out once, after the send that is under way.
 #include "server/rpc_call.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
-#include <grpc/byte_buffer.h>
 #include <grpc/slice.h>
-#include <grpc/support/alloc.h>
-#include <grpc/support/time.h>
 
 #include "server/log.h"
-#include "server/rpc_core.h"
+#include "server/rpc_call_state.h"
 #include "server/rpc_message.h"
-#include "server/rpc_status.h"
-
-enum { FLUSH_MS = 10000 }; // how long a status waits for the send that is under way
-
-struct reply {
-    struct reply *next;
-    grpc_byte_buffer *bytes;
-    size_t size;
-};
-
-struct ls_call {
-    struct ls_rpc *rpc;
-    struct ls_call *prev, *next;
-    const struct ls_method *method; // NULL: waits for a caller
-    void *state;
-    grpc_call *call;
-    grpc_call_details details;
-    grpc_metadata_array metadata;
-    struct ls_op accept_op, read_op, write_op, status_op, close_op;
-    int ops; // with gRPC
-    bool reading, writing, headers_sent, half_closed;
-    bool gone;  // cancelled, by whom ever: nothing can be sent any more
-    bool told;  // on_cancel ran
-    bool ended; // by the method
-    bool status_sent;
-    bool timer_open;
-    grpc_byte_buffer *incoming;
-    int was_cancelled; // of the close operation
-    struct reply *queue, **queue_end;
-    size_t backlog;
-    struct ls_status status;
-    struct ls_err stall;              // what flushing too slowly ends with
-    uv_timer_t timer;                 // the call's longest time, then the flush
-    uint64_t started_ms, deadline_ms; // of now_ms; deadline 0: none
-    struct ls_call_note note;
-    char peer[64];
-};
 
 // Not uv_now, which is as old as the loop's turn: a deadline would look like a cancellation.
 static uint64_t now_ms(void)
@@ -98,10 +59,10 @@ static void start(struct ls_call *c, const grpc_op *op, size_t count, struct ls_
     c->ops++;
 }
 
-static void free_replies(struct ls_call *c, struct reply *reply)
+static void free_replies(struct ls_call *c, struct ls_queued *reply)
 {
     while (reply) {
-        struct reply *next = reply->next;
+        struct ls_queued *next = reply->next;
 
         c->backlog -= reply->size;
         grpc_byte_buffer_destroy(reply->bytes);
@@ -113,35 +74,11 @@ static void free_replies(struct ls_call *c, struct reply *reply)
 // Drops what waits; what gRPC works on stays until it is done.
 static void drop_queue(struct ls_call *c)
 {
-    struct reply **rest = c->writing ? &c->queue->next : &c->queue;
+    struct ls_queued **rest = c->writing ? &c->queue->next : &c->queue;
 
     free_replies(c, *rest);
     *rest = NULL;
     c->queue_end = rest;
-}
-
-static void log_call(struct ls_call *c)
-{
-    struct ls_log_field field[8];
-    int n = 0;
-    bool failed = c->status.code != 0;
-
-    // Watch and reflection streams end by being cancelled: nothing to tell.
-    if (c->method->quiet && (!failed || c->status.code == GRPC_STATUS_CANCELLED))
-        return;
-    field[n++] = (struct ls_log_field){"method", c->method->path, 0};
-    field[n++] = (struct ls_log_field){"peer", c->peer, 0};
-    field[n++] = (struct ls_log_field){"status", ls_status_name(c->status.code), 0};
-    field[n++] = (struct ls_log_field){"reason", c->status.reason, 0};
-    field[n++] =
-        (struct ls_log_field){"ms", NULL, (int64_t)(uv_now(c->rpc->engine->loop) - c->started_ms)};
-    if (c->note.session_id[0]) {
-        field[n++] = (struct ls_log_field){"session", c->note.session_id, 0};
-        field[n++] = (struct ls_log_field){"frames_in", NULL, c->note.frames_in};
-        field[n++] = (struct ls_log_field){"frames_out", NULL, c->note.frames_out};
-    }
-    ls_log(failed ? LS_LOG_WARN : LS_LOG_INFO, "call", field, n, failed ? "%s" : NULL,
-           c->status.text);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -165,7 +102,7 @@ static void release(struct ls_call *c)
         return;
     c->timer_open = false;
     if (c->method)
-        log_call(c);
+        ls_call_log(c);
     drop_queue(c);
     grpc_metadata_array_destroy(&c->metadata);
     grpc_call_details_destroy(&c->details);
@@ -182,34 +119,57 @@ static void done(struct ls_call *c)
     release(c);
 }
 
+static void unref_values(grpc_metadata *item, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        grpc_slice_unref(item[i].value);
+}
+
+// A call that ends before its first message says all in its trailers: with headers of their own
+// before them, Envoy would not take it for one that may be tried again elsewhere (gRPC's proposal
+// A6, "trailers-only").
 static void send_status(struct ls_call *c)
 {
-    grpc_metadata trailer = {.key = grpc_slice_from_static_string("grpc-status-details-bin")};
+    grpc_metadata trailer[LS_CALL_HEADERS + 1];
     grpc_slice text = grpc_slice_from_copied_string(c->status.text);
     grpc_op op[2] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER},
                      {.op = GRPC_OP_SEND_INITIAL_METADATA}};
+    size_t count = c->headers_sent ? 0 : ls_call_headers(c, trailer);
 
+    if (c->status.details_size)
+        trailer[count++] =
+            (grpc_metadata){.key = grpc_slice_from_static_string("grpc-status-details-bin"),
+                            .value = grpc_slice_from_copied_buffer((const char *)c->status.details,
+                                                                   c->status.details_size)};
     op[0].data.send_status_from_server.status = (grpc_status_code)c->status.code;
     op[0].data.send_status_from_server.status_details = &text;
-    if (c->status.details_size) {
-        trailer.value =
-            grpc_slice_from_copied_buffer((const char *)c->status.details, c->status.details_size);
-        op[0].data.send_status_from_server.trailing_metadata = &trailer;
-        op[0].data.send_status_from_server.trailing_metadata_count = 1;
-    }
+    op[0].data.send_status_from_server.trailing_metadata = trailer;
+    op[0].data.send_status_from_server.trailing_metadata_count = count;
     c->status_sent = true;
     start(c, op, c->headers_sent ? 1 : 2, &c->status_op);
     c->headers_sent = true;
     grpc_slice_unref(text);
-    if (c->status.details_size)
-        grpc_slice_unref(trailer.value);
+    unref_values(trailer, count);
+}
+
+static void send_message(struct ls_call *c)
+{
+    grpc_metadata header[LS_CALL_HEADERS];
+    grpc_op op[2] = {{.op = GRPC_OP_SEND_MESSAGE}, {.op = GRPC_OP_SEND_INITIAL_METADATA}};
+    size_t count = c->headers_sent ? 0 : ls_call_headers(c, header);
+
+    op[0].data.send_message.send_message = c->queue->bytes;
+    op[1].data.send_initial_metadata.metadata = header;
+    op[1].data.send_initial_metadata.count = count;
+    c->writing = true;
+    start(c, op, c->headers_sent ? 1 : 2, &c->write_op);
+    c->headers_sent = true;
+    unref_values(header, count);
 }
 
 // Starts the next send, or the status when none is left.
 static void pump(struct ls_call *c)
 {
-    grpc_op op[2] = {{.op = GRPC_OP_SEND_MESSAGE}, {.op = GRPC_OP_SEND_INITIAL_METADATA}};
-
     if (c->gone) {
         drop_queue(c);
         return;
@@ -217,10 +177,7 @@ static void pump(struct ls_call *c)
     if (c->writing || c->status_sent)
         return;
     if (c->queue) {
-        op[0].data.send_message.send_message = c->queue->bytes;
-        c->writing = true;
-        start(c, op, c->headers_sent ? 1 : 2, &c->write_op);
-        c->headers_sent = true;
+        send_message(c);
     } else if (c->ended) {
         uv_timer_stop(&c->timer);
         send_status(c);
@@ -229,13 +186,31 @@ static void pump(struct ls_call *c)
 
 static void pop_reply(struct ls_call *c)
 {
-    struct reply *reply = c->queue;
+    struct ls_queued *reply = c->queue;
 
     c->queue = reply->next;
     if (!c->queue)
         c->queue_end = &c->queue;
     reply->next = NULL;
     free_replies(c, reply);
+}
+
+// Within a fifth of what the operator wants: callers refused together shall not come back together.
+static int64_t retry_ms(const struct ls_call *c)
+{
+    int64_t ms = c->rpc->engine->opt.retry_ms;
+    uint16_t draw = 0;
+
+    if (getrandom(&draw, sizeof draw, 0) != (ssize_t)sizeof draw)
+        return ms;
+    return ms - ms / 5 + ms * 2 / 5 * draw / UINT16_MAX;
+}
+
+static void make_status(struct ls_call *c, const struct ls_err *err,
+                        const struct ls_violations *all)
+{
+    c->err_code = err->code;
+    ls_status_make(&c->status, err, all, c->note.session_id, retry_ms(c));
 }
 
 static void on_flush_timeout(uv_timer_t *timer)
@@ -246,7 +221,7 @@ static void on_flush_timeout(uv_timer_t *timer)
     if (c->gone || c->status_sent)
         return;
     if (!c->status.code)
-        ls_status_make(&c->status, &c->stall, NULL, c->note.session_id);
+        make_status(c, &c->stall, NULL);
     // A status cannot overtake the message under way; only the transport's own end of the stream
     // can, and that carries no details: the text has the reason then.
     snprintf(text, sizeof text, "%s: %s", c->status.reason, c->status.text);
@@ -255,7 +230,7 @@ static void on_flush_timeout(uv_timer_t *timer)
 
 static void finish(struct ls_call *c)
 {
-    uint64_t flush_ms = FLUSH_MS;
+    uint64_t flush_ms = (uint64_t)c->rpc->engine->opt.flush_ms_max;
 
     c->ended = true;
     if (c->gone) {
@@ -278,14 +253,15 @@ static void finish(struct ls_call *c)
 void ls_call_end(struct ls_call *c, const struct ls_err *err, const struct ls_violations *all)
 {
     assert(!c->ended);
-    ls_status_make(&c->status, err, all, c->note.session_id);
+    make_status(c, err, all);
     finish(c);
 }
 
 void ls_call_end_status(struct ls_call *c, int grpc_status, const char *reason, const char *text)
 {
     assert(!c->ended);
-    ls_status_plain(&c->status, grpc_status, reason, text);
+    c->err_code = LS_EINTERNAL; // never of a session
+    ls_status_plain(&c->status, grpc_status, reason, text, retry_ms(c));
     finish(c);
 }
 
@@ -325,7 +301,7 @@ static void on_write_done(struct ls_op *op, bool ok)
 void ls_call_send(struct ls_call *c, const void *head, size_t head_size, void **data,
                   size_t data_size)
 {
-    struct reply *reply;
+    struct ls_queued *reply;
     grpc_slice slice[2];
     size_t count = 0;
 
@@ -417,7 +393,7 @@ static void on_close_done(struct ls_op *op, bool ok)
             ls_fail(&err, LS_ECANCEL, "the caller cancelled or went away");
         drop_queue(c);
         if (c->ended && !c->status.code) // it went away before the last replies
-            ls_status_make(&c->status, &err, NULL, c->note.session_id);
+            make_status(c, &err, NULL);
         ls_call_cancel(c, &err);
     }
     done(c);
@@ -433,60 +409,23 @@ static void on_too_long(uv_timer_t *timer)
     ls_call_cancel(c, &err);
 }
 
-static void on_unknown_start(struct ls_call *c)
-{
-    char *path = grpc_slice_to_c_string(c->details.method);
-    char text[160];
-
-    snprintf(text, sizeof text, "no method %.100s; server reflection lists those there are", path);
-    gpr_free(path);
-    ls_call_end_status(c, GRPC_STATUS_UNIMPLEMENTED, "METHOD_UNKNOWN", text);
-}
-
-static const struct ls_method unknown = {.path = "unknown", .on_start = on_unknown_start};
-
-static const struct ls_method *find_method(grpc_slice path)
-{
-    static const struct ls_method *const methods[] = {
-        &ls_method_sync,         &ls_method_info,       &ls_method_health_check,
-        &ls_method_health_watch, &ls_method_reflect_v1, &ls_method_reflect_v1alpha};
-
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (!grpc_slice_str_cmp(path, methods[i]->path))
-            return methods[i];
-    return &unknown;
-}
-
-static void find_peer(struct ls_call *c)
-{
-    char *peer = grpc_call_get_peer(c->call);
-    int fd = -1;
-
-    if (peer && sscanf(peer, "fd:%d", &fd) == 1)
-        snprintf(c->peer, sizeof c->peer, "%s", ls_accept_peer(c->rpc->accept, fd));
-    gpr_free(peer);
-}
-
 static void begin(struct ls_call *c)
 {
-    gpr_timespec left;
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    struct ls_err err = {0};
+    int r;
 
-    c->method = find_method(c->details.method);
-    c->rpc->running_count++;
     c->started_ms = now_ms();
-    left = gpr_time_sub(gpr_convert_clock_type(c->details.deadline, GPR_CLOCK_MONOTONIC),
-                        gpr_now(GPR_CLOCK_MONOTONIC));
-    if (gpr_time_cmp(c->details.deadline, gpr_inf_future(c->details.deadline.clock_type)) < 0)
-        c->deadline_ms =
-            c->started_ms + (uint64_t)(gpr_time_to_millis(left) > 0 ? gpr_time_to_millis(left) : 0);
-    find_peer(c);
+    r = ls_call_identify(c, &err);
+    c->rpc->running_count++;
     op.data.recv_close_on_server.cancelled = &c->was_cancelled;
     start(c, &op, 1, &c->close_op); // alone: the only way to hear of a cancellation early
     uv_timer_start(&c->timer, on_too_long, (uint64_t)c->rpc->engine->opt.session_ms_max, 0);
     c->state = calloc(1, c->method->state_size ? c->method->state_size : 1);
     if (!c->state)
-        ls_call_end(c, &(struct ls_err){.code = LS_ENOMEM}, NULL);
+        r = ls_fail(&err, LS_ENOMEM, "a call");
+    if (r < 0)
+        ls_call_end(c, &err, NULL);
     else
         c->method->on_start(c);
 }

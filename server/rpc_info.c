@@ -95,6 +95,7 @@ static void on_message(struct ls_call *c, const uint8_t *data, size_t size)
 
 const struct ls_method ls_method_info = {.path = "/lipstream.v1.LipSync/GetServerInfo",
                                          .quiet = true,
+                                         .scope = LS_SCOPE_INFO,
                                          .on_start = ls_unary_start,
                                          .on_message = on_message,
                                          .on_half_close = ls_unary_half_close};

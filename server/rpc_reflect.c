@@ -333,8 +333,8 @@ static void on_start(struct ls_call *c)
 #define METHOD(version)                                                                            \
     {                                                                                              \
         .path = "/grpc.reflection." version ".ServerReflection/ServerReflectionInfo",              \
-        .quiet = true, .on_start = on_start, .on_message = on_message, .on_half_close = on_end,    \
-        .on_sent = on_sent, .on_drain = on_end,                                                    \
+        .quiet = true, .scope = LS_SCOPE_INFO, .on_start = on_start, .on_message = on_message,     \
+        .on_half_close = on_end, .on_sent = on_sent, .on_drain = on_end,                           \
     }
 const struct ls_method ls_method_reflect_v1 = METHOD("v1");
 const struct ls_method ls_method_reflect_v1alpha = METHOD("v1alpha");

@@ -12,7 +12,7 @@
 #include <google/rpc/status.pb-c.h>
 #include <grpc/status.h>
 
-enum { RETRY_SECONDS = 1, DETAILS_MAX = 3, PAIRS_MAX = 2 };
+enum { DETAILS_MAX = 3, PAIRS_MAX = 2 };
 
 #define CODE(code, status, reason, text) GRPC_STATUS_##status,
 static const int codes[LS_ERR_COUNT] = {GRPC_STATUS_OK, LS_ERRORS(CODE)};
@@ -46,45 +46,6 @@ const char *ls_status_name(int code)
                                         "UNAUTHENTICATED"};
 
     return code >= 0 && code < (int)(sizeof names / sizeof names[0]) ? names[code] : "UNKNOWN";
-}
-
-// Length of the UTF-8 sequence at p, 0 if it is not one (RFC 3629: no overlong forms, no
-// surrogates).
-static int sequence(const unsigned char *p)
-{
-    int size = *p < 0x80                 ? 1
-               : *p >= 0xc2 && *p < 0xe0 ? 2
-               : *p >= 0xe0 && *p < 0xf0 ? 3
-               : *p >= 0xf0 && *p < 0xf5 ? 4
-                                         : 0;
-
-    for (int i = 1; i < size; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
-        (*p == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return size;
-}
-
-void ls_utf8_copy(char *out, size_t size, const char *text)
-{
-    size_t n = 0;
-
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        int count = sequence(p);
-        int copied = count ? count : 1;
-
-        if (n + (size_t)copied >= size)
-            break;
-        if (count)
-            memcpy(out + n, p, (size_t)count);
-        else
-            out[n] = '?';
-        n += (size_t)copied;
-        p += copied;
-    }
-    out[n] = '\0';
 }
 
 // A google.protobuf.Any whose bytes lie in a buffer that is used up from its front.
@@ -169,22 +130,23 @@ static void add_info(struct packer *p, const char *reason, const char *field,
     add(p, "type.googleapis.com/google.rpc.ErrorInfo", &info.base);
 }
 
-static void add_retry(struct packer *p)
+static void add_retry(struct packer *p, int64_t retry_ms)
 {
     Google__Protobuf__Duration delay = GOOGLE__PROTOBUF__DURATION__INIT;
     Google__Rpc__RetryInfo retry = GOOGLE__RPC__RETRY_INFO__INIT;
 
-    delay.seconds = RETRY_SECONDS;
+    delay.seconds = retry_ms / 1000;
+    delay.nanos = (int32_t)(retry_ms % 1000 * 1000000);
     retry.retry_delay = &delay;
     add(p, "type.googleapis.com/google.rpc.RetryInfo", &retry.base);
 }
 
-static void finish(struct ls_status *out, struct packer *p)
+static void finish(struct ls_status *out, struct packer *p, int64_t retry_ms)
 {
     Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;
 
     if (out->code == GRPC_STATUS_RESOURCE_EXHAUSTED || out->code == GRPC_STATUS_UNAVAILABLE)
-        add_retry(p);
+        add_retry(p, retry_ms);
     status.code = out->code;
     status.message = out->text;
     status.details = p->list;
@@ -193,7 +155,8 @@ static void finish(struct ls_status *out, struct packer *p)
         out->details_size = google__rpc__status__pack(&status, out->details);
 }
 
-void ls_status_plain(struct ls_status *out, int code, const char *reason, const char *text)
+void ls_status_plain(struct ls_status *out, int code, const char *reason, const char *text,
+                     int64_t retry_ms)
 {
     struct packer p = {.used = 0};
 
@@ -202,11 +165,11 @@ void ls_status_plain(struct ls_status *out, int code, const char *reason, const 
     out->reason = reason;
     ls_utf8_copy(out->text, sizeof out->text, text);
     add_info(&p, reason, "", "");
-    finish(out, &p);
+    finish(out, &p, retry_ms);
 }
 
 void ls_status_make(struct ls_status *out, const struct ls_err *err,
-                    const struct ls_violations *all, const char *session_id)
+                    const struct ls_violations *all, const char *session_id, int64_t retry_ms)
 {
     struct packer p = {.used = 0};
     struct ls_violations one = {.count = 0};
@@ -226,5 +189,5 @@ void ls_status_make(struct ls_status *out, const struct ls_err *err,
     if (all && all->count)
         add_violations(&p, all);
     add_info(&p, out->reason, field, session_id);
-    finish(out, &p);
+    finish(out, &p, retry_ms);
 }

@@ -9,6 +9,7 @@
 
 #include "kernels/err.h"
 #include "server/job.h"
+#include "server/text.h"
 
 enum {
     LS_STATUS_TEXT = 384,
@@ -27,13 +28,12 @@ struct ls_status {
 
 int ls_status_code(int ls_code);      // LS_E… to the gRPC code; 0 for 0
 const char *ls_status_name(int code); // "INVALID_ARGUMENT"
-// all may be NULL. session_id: "" if none.
+// all may be NULL. session_id: "" if none. retry_ms: for RetryInfo, where the code says that trying
+// again may help.
 void ls_status_make(struct ls_status *out, const struct ls_err *err,
-                    const struct ls_violations *all, const char *session_id);
+                    const struct ls_violations *all, const char *session_id, int64_t retry_ms);
 // A status of the standard services; reason becomes the ErrorInfo.
-void ls_status_plain(struct ls_status *out, int code, const char *reason, const char *text);
-// Copies text; whatever is not UTF-8 becomes '?': protobuf strings must be valid, or the caller
-// cannot read any of the message.
-void ls_utf8_copy(char *out, size_t size, const char *text);
+void ls_status_plain(struct ls_status *out, int code, const char *reason, const char *text,
+                     int64_t retry_ms);
 
 #endif

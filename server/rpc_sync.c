@@ -383,6 +383,7 @@ static void on_start(struct ls_call *c)
 
 const struct ls_method ls_method_sync = {
     .path = "/lipstream.v1.LipSync/Sync",
+    .scope = LS_SCOPE_SYNC,
     .state_size = sizeof(struct sync),
     .on_start = on_start,
     .on_message = on_message,

@@ -168,7 +168,7 @@ static void statuses(void)
         size_t want = 1 + (codes[i].grpc == GRPC_STATUS_RESOURCE_EXHAUSTED ||
                            codes[i].grpc == GRPC_STATUS_UNAVAILABLE);
 
-        ls_status_make(&s, &err, NULL, "0123");
+        ls_status_make(&s, &err, NULL, "0123", 1500);
         CHECK(s.code == codes[i].grpc && !strcmp(ls_status_name(s.code), codes[i].name),
               codes[i].name);
         CHECK(!strcmp(s.text, ls_err_text(err.code)) && !strcmp(s.reason, ls_err_reason(err.code)),
@@ -178,7 +178,7 @@ static void statuses(void)
             CHECK(status->n_details == want && status->code == s.code, codes[i].name);
         google__rpc__status__free_unpacked(status, NULL);
     }
-    ls_status_make(&s, &(struct ls_err){.code = 0}, NULL, "");
+    ls_status_make(&s, &(struct ls_err){.code = 0}, NULL, "", 1500);
     CHECK(s.code == 0 && !s.details_size, "OK has no details");
 }
 
@@ -194,7 +194,7 @@ static void many(void)
     for (int i = 0; i < LS_VIOLATIONS_MAX; i++)
         ls_violate(&all, "config.a.field.with.quite.a.long.path", "OUT_OF_RANGE", "%0180d", i);
     ls_fail_field(&err, LS_EFIELD, all.item[0].field, "%0300d", 1);
-    ls_status_make(&s, &err, &all, "0123456789abcdef");
+    ls_status_make(&s, &err, &all, "0123456789abcdef", 1500);
     CHECK(s.details_size > 1000 && s.details_size <= LS_STATUS_DETAILS, "size");
     status = google__rpc__status__unpack(NULL, s.details_size, s.details);
     if (!CHECK(status && status->n_details == 2, "both details"))

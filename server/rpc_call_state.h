@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of a call, for the files that make one up: rpc_call.c (its operations and its end),
+// rpc_begin.c (who calls what, and whether they may), rpc_line.c (its line in the log, its
+// figures). Loop thread. Nobody else includes it.
+#ifndef LS_RPC_CALL_STATE_H
+#define LS_RPC_CALL_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <uv.h>
+
+#include "server/metrics.h"
+#include "server/rpc_core.h"
+#include "server/rpc_status.h"
+#include "server/trace.h"
+
+// A reply that waits for gRPC.
+struct ls_queued {
+    struct ls_queued *next;
+    grpc_byte_buffer *bytes;
+    size_t size;
+};
+
+struct ls_call {
+    struct ls_rpc *rpc;
+    struct ls_call *prev, *next;
+    const struct ls_method *method; // NULL: waits for a caller
+    enum ls_method_idx method_idx;
+    void *state;
+    grpc_call *call;
+    grpc_call_details details;
+    grpc_metadata_array metadata;
+    struct ls_op accept_op, read_op, write_op, status_op, close_op;
+    int ops; // with gRPC
+    bool reading, writing, headers_sent, half_closed;
+    bool gone;  // cancelled, by whom ever: nothing can be sent any more
+    bool told;  // on_cancel ran
+    bool ended; // by the method
+    bool status_sent;
+    bool timer_open;
+    grpc_byte_buffer *incoming;
+    int was_cancelled; // of the close operation
+    struct ls_queued *queue, **queue_end;
+    size_t backlog;
+    struct ls_status status;
+    int err_code;                     // LS_E… that the status stands for
+    struct ls_err stall;              // what flushing too slowly ends with
+    uv_timer_t timer;                 // the call's longest time, then the flush
+    uint64_t started_ms, deadline_ms; // of now_ms; deadline 0: none
+    struct ls_trace trace;
+    struct ls_peer peer;
+    struct ls_identity identity;
+    struct ls_call_note note, counted; // counted: what of it stands in the metrics already
+};
+
+// rpc_begin.c: the caller is there. Fills method, peer, identity, trace, note and deadline_ms;
+// starts nothing. LS_EAUTH, LS_ESCOPE: it may not.
+LS_MUST int ls_call_identify(struct ls_call *c, struct ls_err *err);
+// What goes back with the first message or the status: the session's id and our span. Returns how
+// many; their values are to be unreferenced.
+enum { LS_CALL_HEADERS = 2 };
+size_t ls_call_headers(const struct ls_call *c, grpc_metadata out[LS_CALL_HEADERS]);
+
+// rpc_line.c: figures of the call so far into the metrics; any number of times.
+void ls_call_count(struct ls_call *c);
+// At the call's end: the rest of the figures, and the line.
+void ls_call_log(struct ls_call *c);
+
+#endif
