@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Formats one log line in a buffer on the stack and writes it with one write(2). Any thread. A line
-// that does not fit is cut, never split; text that came from outside is escaped, so that nobody can
-// forge a line.
+// Formats one log line in a buffer on the stack and writes it with one write(2). Any thread. What
+// does not fit is left out or cut, never split, and a line stays well-formed; text that came from
+// outside is escaped and made UTF-8, so that nobody can forge a line or break its JSON.
 #include "server/log.h"
 
 #include <inttypes.h>
@@ -12,7 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_SIZE = 2048, FOREIGN_PER_SECOND = 10 };
+#include "server/text.h"
+
+// A write of up to PIPE_BUF (4096) bytes to a pipe is never mixed with another's (pipe(7)). TAIL:
+// what always stays free for the end of a field and of the line.
+enum { LINE_SIZE = 4096, TAIL = 8, FIELD_ROOM = 48, FOREIGN_PER_SECOND = 10 };
 
 static bool as_json;
 
@@ -40,25 +44,27 @@ static void put(struct line *line, const char *fmt, ...)
         line->size += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-// A JSON string; text lines use the same form where a value holds more than plain characters.
+// A JSON string, cut where the line is full; text lines use the same form where a value holds more
+// than plain characters.
 static void put_quoted(struct line *line, const char *text)
 {
+    char character[LS_JSON_CHARACTER];
+
     put(line, "\"");
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (line->size + 16 > sizeof line->data)
-            break; // keeps room for the end of the line
-        if (*p == '"' || *p == '\\')
-            put(line, "\\%c", *p);
-        else if (*p < 0x20 || *p == 0x7f)
-            put(line, "\\u%04x", *p);
-        else
-            put(line, "%c", *p);
+    while (*text) {
+        int n = ls_json_character(character, &text);
+
+        if (line->size + (size_t)n + TAIL > sizeof line->data)
+            break;
+        put(line, "%.*s", n, character);
     }
     put(line, "\"");
 }
 
 static bool plain(const char *text)
 {
+    if (strlen(text) > LINE_SIZE / 4)
+        return false; // put_quoted knows how to cut it
     for (const unsigned char *p = (const unsigned char *)text; *p; p++)
         if (*p <= ' ' || *p == '"' || *p == '\\' || *p == '=' || *p >= 0x7f)
             return false;
@@ -79,6 +85,11 @@ static void put_time(struct line *line)
 static void put_fields(struct line *line, const struct ls_log_field *field, int count)
 {
     for (int i = 0; i < count; i++) {
+        size_t size =
+            FIELD_ROOM + (field[i].text && plain(field[i].text) ? strlen(field[i].text) : 0);
+
+        if (line->size + strlen(field[i].key) + size > sizeof line->data)
+            continue; // half a field would break the line for machines
         if (as_json)
             put(line, ",\"%s\":", field[i].key);
         else
@@ -120,13 +131,11 @@ void ls_log(enum ls_log_level level, const char *event, const struct ls_log_fiel
     }
     put_head(&line, level, event);
     put_fields(&line, field, count);
-    if (text[0]) {
+    if (text[0] && line.size + FIELD_ROOM <= sizeof line.data) {
         put(&line, as_json ? ",\"text\":" : " ");
         put_quoted(&line, text);
     }
-    // The end always fits: puts stop one byte short of the buffer, and this replaces the last ones.
-    if (line.size > sizeof line.data - 4)
-        line.size = sizeof line.data - 4;
+    // The end always fits: whatever was put before left TAIL bytes.
     put(&line, as_json ? "}\n" : "\n");
     n = write(STDERR_FILENO, line.data, line.size);
     (void)n; // a log that cannot be written has nowhere to say so
