@@ -13,13 +13,24 @@
 #include <string.h>
 #include <time.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     SCRATCH_BYTES_MAX = 256 << 20, // of a backward pass; 182 frames of 1280x720
     SPOOL_SLACK = 16 << 20,        // blocks of the file system, holes not punched yet
+    YIELD_NICE = 10,               // a tenth of the weight of others at the processor
 };
+
+// Keeps the pool's sum of what all inputs hold on disk.
+static void count_disk(struct ls_decode *d)
+{
+    int64_t held = ls_spool_held(&d->spool) + d->scratch;
+
+    ls_decode_pool_spool(d->pool, held - d->counted);
+    d->counted = held;
+}
 
 static void free_decode(struct ls_decode *d)
 {
@@ -129,6 +140,7 @@ static void on_spooled(void *user)
         free_decode(d);
         return;
     }
+    count_disk(d);
     if (d->spool.error) {
         ls_fail(&err, LS_EIO, "spool file of the %s input in %s: %s", ls_decode_side(d),
                 d->opt->spool_dir, strerror(d->spool.error));
@@ -267,6 +279,9 @@ static void start_job(struct ls_decode *d)
 
     d->proc->user = d;
     d->proc->on_exit = on_exit_of_process;
+    // One way, for an ordinary user cannot take it back; the process serves nobody else.
+    if (d->params.yields && !d->proc->thread)
+        (void)setpriority(PRIO_PROCESS, (id_t)d->proc->process.pid, YIELD_NICE);
     d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
     ls_decode_order(d, LS_WIRE_JOB, &job, sizeof job);
     uv_read_start((uv_stream_t *)&d->proc->events, on_alloc, on_read);
@@ -313,6 +328,7 @@ int ls_decode_open(struct ls_decode **out, struct ls_decode_pool *pool,
 
 int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls_err *err)
 {
+    int64_t total;
     int r;
 
     if (d->input_ended)
@@ -331,9 +347,18 @@ int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls
             snprintf(err->field, sizeof err->field, "%s", ls_decode_side(d));
         return LS_ELIMIT;
     }
+    total = ls_decode_pool_spooled(d->pool) + (int64_t)size;
+    if (total > d->opt->spool_total_bytes_max)
+        return ls_fail(err, LS_EFULL,
+                       "with %zu bytes more of the %s input, all inputs would hold %lld bytes on "
+                       "disk; the limit is %lld (--spool-total-max)",
+                       size, ls_decode_side(d), (long long)total,
+                       (long long)d->opt->spool_total_bytes_max);
     r = ls_spool_push(&d->spool, ls_decode_pool_loop(d->pool), data, size, err);
-    if (r == 0)
+    if (r == 0) {
         d->was_hungry = ls_decode_hungry(d);
+        count_disk(d);
+    }
     return r;
 }
 
@@ -393,14 +418,32 @@ void ls_decode_release(struct ls_decode *d, int slot)
         ls_decode_order(d, LS_WIRE_RELEASE, &release, sizeof release);
 }
 
+// A backward pass writes pictures behind the input, at most all of the first pass, and keeps the
+// room for the next one.
+static void reserve_scratch(struct ls_decode *d)
+{
+    const int64_t bound[] = {
+        d->opt->spool_bytes_max - ls_spool_held(&d->spool),
+        d->opt->spool_total_bytes_max - ls_decode_pool_spooled(d->pool) + d->scratch,
+        (d->check.first_pass_frames + 1) * d->ring.slot_bytes,
+    };
+    int64_t bytes = SCRATCH_BYTES_MAX;
+
+    for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
+        bytes = bound[i] < bytes ? bound[i] : bytes;
+    d->scratch = bytes > 0 ? bytes : 0;
+    count_disk(d);
+}
+
 void ls_decode_again(struct ls_decode *d, bool backward)
 {
     struct ls_wire_again again = {backward, 0};
-    int64_t left = d->opt->spool_bytes_max - ls_spool_held(&d->spool);
 
     if (!d->check.pass_over || !d->params.keep || d->failure.code)
         return;
-    again.scratch_bytes = left < 0 ? 0 : left < SCRATCH_BYTES_MAX ? left : SCRATCH_BYTES_MAX;
+    if (backward)
+        reserve_scratch(d);
+    again.scratch_bytes = d->scratch;
     ls_check_again(&d->check, backward);
     d->heard_ms = (int64_t)uv_now(ls_decode_pool_loop(d->pool));
     ls_decode_order(d, LS_WIRE_AGAIN, &again, sizeof again);
@@ -414,6 +457,8 @@ void ls_decode_close(struct ls_decode **at)
         return;
     *at = NULL;
     d->closed = true;
+    ls_decode_pool_spool(d->pool, -d->counted);
+    d->counted = 0;
     if (d->map && !d->proc->thread)
         munmap(d->map, d->map_size);
     d->map = NULL;

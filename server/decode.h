@@ -33,6 +33,10 @@ LS_MUST int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *l
 // device that it writes to must not be closed.
 bool ls_decode_pool_close(struct ls_decode_pool **pool);
 int ls_decode_pool_live(const struct ls_decode_pool *pool); // processes alive now, idle and busy
+int64_t
+ls_decode_pool_spooled(const struct ls_decode_pool *pool); // disk that all inputs hold, bytes
+// No input could begin: less than feed_bytes_ahead is left of spool_total_bytes_max.
+bool ls_decode_pool_full(const struct ls_decode_pool *pool);
 int ls_decode_pool_idle(const struct ls_decode_pool *pool); // of them, those that wait for work
 
 struct ls_decode_params {
@@ -47,6 +51,7 @@ struct ls_decode_params {
     bool on_device; // a container's video is decoded by a thread of the server into device memory
     bool keep;      // the input may be asked for again (loops): nothing is punched out
     int slots;      // frames in the ring
+    bool yields;    // the process comes after others at the processor
 };
 
 // What a video turned out to be; before its first frame.
@@ -103,8 +108,8 @@ LS_MUST int ls_decode_open(struct ls_decode **out, struct ls_decode_pool *pool,
                            const struct ls_decode_params *params,
                            const struct ls_decode_events *events, void *user, struct ls_err *err);
 // Copies the bytes; they are written to the spool in the background. LS_ELIMIT beyond
-// spool_bytes_max. Any size; the caller keeps the amount in memory bounded by feeding only while
-// hungry.
+// spool_bytes_max, LS_EFULL beyond what is left of spool_total_bytes_max. Any size; the caller
+// keeps the amount in memory bounded by feeding only while hungry.
 LS_MUST int ls_decode_feed(struct ls_decode *d, const void *data, size_t size, struct ls_err *err);
 void ls_decode_end_input(struct ls_decode *d); // no more bytes; idempotent
 // True while less than feed_bytes_ahead bytes lie before the reader and the input is open.

@@ -52,6 +52,8 @@ LS_MUST int ls_decode_proc_take(struct ls_decode_proc **out, struct ls_decode_po
 void ls_decode_proc_kill(struct ls_decode_proc *p);
 // Kills and forgets it; *p becomes NULL. No callback comes from its handles any more.
 void ls_decode_proc_drop(struct ls_decode_proc **p);
+// Of the disk that all inputs hold; delta may be negative.
+void ls_decode_pool_spool(struct ls_decode_pool *pool, int64_t delta);
 const struct ls_options *ls_decode_pool_options(const struct ls_decode_pool *pool);
 struct uv_loop_s *ls_decode_pool_loop(const struct ls_decode_pool *pool);
 
@@ -127,7 +129,8 @@ struct ls_decode {
     uint8_t *map;
     size_t map_size;
     int ring_fd;
-    int64_t read; // the reader's place
+    int64_t read;             // the reader's place
+    int64_t counted, scratch; // disk: what the pool knows of, what the process may write itself
     bool reader_waits, input_ended, end_told, was_hungry;
     bool paused, closed, over; // over: no more passes will come
     bool eof;                  // of the events

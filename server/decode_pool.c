@@ -23,6 +23,7 @@ struct ls_decode_pool {
     char *path;
     struct ls_decode_proc *idle;
     int idle_count, live;
+    int64_t spooled;
     int failures; // starts that failed in a row: no endless trying
     uv_timer_t refill;
     bool closed, timer_closed;
@@ -365,6 +366,21 @@ int ls_decode_pool_live(const struct ls_decode_pool *pool)
 int ls_decode_pool_idle(const struct ls_decode_pool *pool)
 {
     return pool->idle_count;
+}
+
+int64_t ls_decode_pool_spooled(const struct ls_decode_pool *pool)
+{
+    return pool->spooled;
+}
+
+bool ls_decode_pool_full(const struct ls_decode_pool *pool)
+{
+    return pool->spooled > pool->opt->spool_total_bytes_max - pool->opt->feed_bytes_ahead;
+}
+
+void ls_decode_pool_spool(struct ls_decode_pool *pool, int64_t delta)
+{
+    pool->spooled += delta;
 }
 
 const struct ls_options *ls_decode_pool_options(const struct ls_decode_pool *pool)

@@ -67,6 +67,8 @@ static int open_backend(struct ls_engine *e, struct ls_err *err)
     lanes = ls_backend_lanes_max(e->backend);
     if (lanes > 0 && e->opt.threads > lanes)
         e->opt.threads = lanes;
+    // A back end that takes whole faces computes them on a device of its own.
+    ls_admit_lanes(e->admit, (int)e->opt.threads, ls_backend_faces_depth(e->backend) == 0);
     e->opt.batch_max = ls_backend_batch_max(e->backend);
     if (ls_backend_holds_weights(e->backend))
         ls_model_trim(e->model);

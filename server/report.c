@@ -20,6 +20,29 @@ static void count_decoding(struct ls_session *s)
         s->part_us[LS_PART_DECODE] = us;
 }
 
+static int64_t lane_us(const struct ls_session *s)
+{
+    return s->part_us[LS_PART_DETECT] + s->part_us[LS_PART_MEL] + s->part_us[LS_PART_GENERATE] +
+           s->part_us[LS_PART_COMPOSITE];
+}
+
+void ls_report_learn(struct ls_session *s)
+{
+    int64_t lane = lane_us(s), core, pixels;
+
+    count_decoding(s);
+    core = s->part_us[LS_PART_DECODE] + s->part_us[LS_PART_ENCODE];
+    pixels = (int64_t)s->video_info.width_px * s->video_info.height_px;
+    ls_admit_learn_lane(s->engine->admit, lane - s->learned_lane_us,
+                        (int)(s->frames_generated - s->learned_generated));
+    ls_admit_learn_core(s->engine->admit, core - s->learned_core_us,
+                        (int)(s->out_idx - s->learned_out), pixels);
+    s->learned_lane_us = lane;
+    s->learned_core_us = core;
+    s->learned_generated = s->frames_generated;
+    s->learned_out = s->out_idx;
+}
+
 void ls_report_progress(struct ls_session *s)
 {
     struct ls_reply reply = {.kind = LS_REPLY_PROGRESS};
@@ -107,6 +130,7 @@ void ls_report_tick(struct ls_session *s)
     int64_t now = ls_now_us();
     int i;
 
+    ls_report_learn(s);
     for (i = 0; i < s->warning_count; i++)
         if (s->warning[i].count > 0 && now - s->warning[i].sent_us >= 1000000)
             send_warning(s, &s->warning[i]);

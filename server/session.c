@@ -23,6 +23,7 @@ static void finish(struct ls_session *s)
 {
     assert(s->busy == 0 && !s->done);
     s->done = true;
+    ls_report_learn(s);
     ls_decode_close(&s->audio);
     ls_decode_close(&s->video);
     ls_outlet_close(s);
@@ -38,6 +39,7 @@ static void finish(struct ls_session *s)
     ls_report_gone(s);
     s->engine->session_count--;
     s->engine->sessions_done++;
+    ls_admit_leave(s->place);
     s->events.on_done(s->user, &s->err);
 }
 
@@ -116,6 +118,7 @@ static void mel_next(struct ls_session *s)
     s->mel.mel.column = s->mel_column;
     s->mel.on_done = on_mel_done;
     s->mel.user = s;
+    ls_shots_urge(s, &s->mel, ls_now_us());
     s->mel_busy = true;
     s->busy++;
     ls_batch_push(s->engine->batch, &s->mel);
@@ -177,6 +180,26 @@ static void on_audio_end(void *user, const struct ls_decode_end *end)
 // --- picture
 // ---------------------------------------------------------------------------------------
 
+// Frames that the session may hold, and a live stream's share of the lanes and cores.
+static int reserve(struct ls_session *s, int width_px, int height_px, double rate,
+                   struct ls_err *err)
+{
+    int64_t pixels = (int64_t)width_px * height_px, count = s->engine->opt.frames_in_flight;
+    int r;
+
+    if (s->reserved)
+        return 0;
+    if (ls_session_still(s))
+        count = 2 + HOLD_BUFFERS; // decoded, kept, and its copies on their way
+    else if (ls_session_keeps_last(s))
+        count += 1 + HOLD_BUFFERS;
+    r = ls_admit_pixels(s->place, count * pixels, err);
+    if (r == 0 && s->job.live)
+        r = ls_admit_live(s->place, rate, pixels, err);
+    s->reserved = r == 0;
+    return r;
+}
+
 static void on_video(void *user, const struct ls_decode_video *info)
 {
     struct ls_session *s = user;
@@ -184,7 +207,8 @@ static void on_video(void *user, const struct ls_decode_video *info)
 
     s->video_info = *info;
     s->video_info_known = true;
-    if (ls_shots_open(s, &err) < 0)
+    if (ls_shots_open(s, &err) < 0 ||
+        reserve(s, info->width_px, info->height_px, ls_session_rate(s), &err) < 0)
         ls_session_broke(s, &err);
     ls_session_kick(s);
 }
@@ -308,7 +332,7 @@ static void on_tick(uv_timer_t *timer)
         ls_report_tick(s);
 }
 
-// --- begin and inputs
+// --- begin, stop
 // ------------------------------------------------------------------------------
 
 static int open_audio(struct ls_session *s, struct ls_err *err)
@@ -324,7 +348,8 @@ static int open_audio(struct ls_session *s, struct ls_err *err)
     struct ls_decode_params p = {.source = s->job.audio.source,
                                  .sample_rate_hz = s->job.audio.sample_rate_hz,
                                  .channels = s->job.audio.channels,
-                                 .sample = s->job.audio.format};
+                                 .sample = s->job.audio.format,
+                                 .yields = s->job.class == LS_CLASS_BATCH};
 
     return ls_decode_open(&s->audio, s->engine->decoders, &p, &events, s, err);
 }
@@ -356,14 +381,37 @@ static int open_video(struct ls_session *s, struct ls_err *err)
         .keep = j->video.source != LS_SOURCE_STILL &&
                 (j->fit.audio_longer == LS_FIT_LOOP || j->fit.audio_longer == LS_FIT_PING_PONG),
         .slots = (int)s->engine->opt.frames_in_flight,
+        .yields = j->class == LS_CLASS_BATCH,
     };
 
     return ls_decode_open(&s->video, s->engine->decoders, &p, &events, s, err);
 }
 
+// The caller's place, or an own one.
+static int take_place(struct ls_session *s, struct ls_err *err)
+{
+    const struct ls_job *j = &s->job;
+    int r = 0;
+
+    s->place = j->place;
+    if (!s->place) {
+        s->place = &s->own_place;
+        r = ls_admit_enter(s->engine->admit, s->place, j->class, err);
+        if (r == 0 && s->place->position > 0)
+            r = ls_fail(err, LS_EBUSY, "no place is free, and this session does not wait");
+    }
+    if (r == 0 && j->video.source == LS_SOURCE_FRAMES)
+        r = reserve(s, j->video.width_px, j->video.height_px,
+                    (double)j->video.rate_num / j->video.rate_den, err);
+    return r;
+}
+
 static int open_parts(struct ls_session *s, struct ls_err *err)
 {
-    int r = 0;
+    int r = take_place(s, err);
+
+    if (r < 0)
+        return r;
 
     s->digest = ls_digest_new();
     s->mel_pcm = malloc((LS_MEL_BLOCK * LS_MEL_HOP + 1024) * sizeof(float));
@@ -381,9 +429,6 @@ static int admit(const struct ls_engine *engine, const struct ls_job *job, struc
 {
     if (engine->draining)
         return ls_fail(err, LS_EDRAIN, "the server takes no new sessions");
-    if (engine->session_count >= engine->opt.sessions_max)
-        return ls_fail(err, LS_EBUSY, "all %" PRId64 " sessions are taken",
-                       engine->opt.sessions_max);
     if (engine->model->detector == LS_DETECTOR_NONE && !job->face.box_fixed &&
         job->face.choose != LS_CHOOSE_GIVEN)
         return ls_fail_field(err, LS_ECODEC, "config.face.choose",
@@ -416,6 +461,7 @@ int ls_session_new(struct ls_session **out, struct ls_engine *engine, const stru
         ls_digest_free(&s->digest);
         free(s->mel_pcm);
         free(s->mel_column);
+        ls_admit_leave(&s->own_place);
         free(s);
         return r;
     }
@@ -430,109 +476,6 @@ int ls_session_new(struct ls_session **out, struct ls_engine *engine, const stru
     events->on_reply(user, &accepted);
     ls_report_stage(s, LS_STAGE_PROBING);
     return 0;
-}
-
-bool ls_session_hungry(const struct ls_session *s)
-{
-    if (s->failing || s->done || s->half_closed || s->finish_sent || s->shots_over)
-        return false;
-    // A caller's boxes are awaited like any input.
-    if (s->job.face.choose == LS_CHOOSE_GIVEN && !s->job.face.box_fixed && s->shot_count > 0 &&
-        !s->shot[0]->spotted)
-        return true;
-    return (!s->audio_ended_input && ls_decode_hungry(s->audio)) ||
-           (!s->video_ended_input && ls_decode_hungry(s->video));
-}
-
-static void end_input(struct ls_session *s, bool video)
-{
-    if (video) {
-        s->video_ended_input = true;
-        ls_decode_end_input(s->video);
-    } else {
-        s->audio_ended_input = true;
-        ls_decode_end_input(s->audio);
-    }
-}
-
-int ls_session_feed(struct ls_session *s, bool video, const void *data, size_t size, bool end,
-                    struct ls_err *err)
-{
-    bool *seen = video ? &s->video_seen : &s->audio_seen;
-    const char *field = video ? "video" : "audio";
-    int r = 0;
-
-    s->input_us = ls_now_us();
-    if (s->failing || s->done || s->finish_sent || s->shots_over)
-        return 0;
-    if (video ? s->video_ended_input : s->audio_ended_input)
-        return ls_fail_field(err, LS_EORDER, field, "data came after the end of this input");
-    *seen = true;
-    if (!video && !s->audio_first_us && size > 0)
-        s->audio_first_us = ls_now_us();
-    if (size > 0)
-        r = ls_decode_feed(video ? s->video : s->audio, data, size, err);
-    if (r == 0 && end)
-        end_input(s, video);
-    if (r == 0)
-        ls_session_kick(s);
-    return r;
-}
-
-int ls_session_regions(struct ls_session *s, const struct ls_region *item, int count,
-                       struct ls_err *err)
-{
-    struct ls_region *grown;
-    int i, capacity;
-
-    s->input_us = ls_now_us();
-    if (s->failing || s->done)
-        return 0;
-    if (s->job.face.choose != LS_CHOOSE_GIVEN)
-        return ls_fail_field(err, LS_EORDER, "regions",
-                             "boxes came, but face.choose is not FACE_CHOICE_GIVEN");
-    if (s->region_count + count > s->engine->opt.regions_max)
-        return ls_fail_field(err, LS_ELIMIT, "regions", "more than %" PRId64 " boxes",
-                             s->engine->opt.regions_max);
-    if (s->region_count + count > s->region_capacity) {
-        capacity = 2 * (s->region_count + count);
-        grown = realloc(s->region, (size_t)capacity * sizeof(*grown));
-        if (!grown)
-            return ls_fail(err, LS_ENOMEM, "%d boxes", capacity);
-        s->region = grown;
-        s->region_capacity = capacity;
-    }
-    for (i = 0; i < count; i++) {
-        if (s->region_count > 0 && item[i].frame <= s->region[s->region_count - 1].frame)
-            return ls_fail_field(err, LS_EORDER, "regions.first_frame",
-                                 "frame %" PRId64 " came after frame %" PRId64, item[i].frame,
-                                 s->region[s->region_count - 1].frame);
-        s->region[s->region_count++] = item[i];
-    }
-    ls_session_kick(s);
-    return 0;
-}
-
-void ls_session_half_close(struct ls_session *s)
-{
-    struct ls_err err = {0};
-
-    if (s->half_closed || s->failing || s->done)
-        return;
-    s->half_closed = true;
-    if (!s->audio_seen || !s->video_seen) {
-        ls_fail_field(&err, LS_EMISSING, s->audio_seen ? "video" : "audio", "%s",
-                      s->audio_seen   ? "no video message came"
-                      : s->video_seen ? "no audio message came"
-                                      : "neither an audio nor a video message came");
-        ls_session_broke(s, &err);
-        return;
-    }
-    if (!s->audio_ended_input)
-        end_input(s, false);
-    if (!s->video_ended_input)
-        end_input(s, true);
-    ls_session_kick(s);
 }
 
 void ls_session_stop(struct ls_session *s)
@@ -556,9 +499,27 @@ void ls_session_backlog(struct ls_session *s, size_t bytes)
         return;
     if (bytes < s->backlog || s->backlog == 0)
         s->backlog_moved_us = ls_now_us();
+    if (s->backlog > (size_t)s->engine->opt.out_bytes_ahead ||
+        bytes > (size_t)s->engine->opt.out_bytes_ahead)
+        s->backlog_full_us = ls_now_us();
     s->backlog = bytes;
     if (!s->failing)
         ls_session_kick(s);
+}
+
+void ls_session_figures(const struct ls_session *s, struct ls_session_figures *out)
+{
+    *out = (struct ls_session_figures){
+        .frames_in = s->frames_in,
+        .frames_out = s->out_idx,
+        .audio_bytes = s->audio_bytes,
+        .video_bytes = s->video_bytes,
+        .bytes_out = s->bytes_out,
+        .output_ticks = s->end_ticks,
+        .first_media_us = s->first_media_us ? s->first_media_us - s->started_us : 0,
+    };
+    memcpy(out->frames, s->frames, sizeof(s->frames));
+    memcpy(out->part_us, s->part_us, sizeof(s->part_us));
 }
 
 void ls_session_fail(struct ls_session *s, const struct ls_err *err)

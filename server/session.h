@@ -96,6 +96,16 @@ struct ls_reply {
     };
 };
 
+// What a session came to so far, for its log line and the metrics; grows only.
+struct ls_session_figures {
+    int64_t frames_in, frames_out;
+    int64_t frames[LS_ACTIONS];
+    int64_t audio_bytes, video_bytes, bytes_out;
+    int64_t output_ticks;
+    int64_t first_media_us; // from the session's start; 0: none yet
+    int64_t part_us[LS_PARTS];
+};
+
 struct ls_session_events {
     void (*on_reply)(void *user, struct ls_reply *reply);
     void (*on_hungry)(void *user); // ls_session_hungry became true: read the next message
@@ -105,8 +115,10 @@ struct ls_session_events {
 
 struct ls_session;
 
-// The job has passed ls_job_check; it is copied. Takes one of engine's session places: LS_EBUSY if
-// none.
+// The job has passed ls_job_check; it is copied. The session lives in job->place, or, if that is
+// NULL, in one that it takes (LS_EBUSY: none is free), and leaves it at its end. Frames in memory
+// and the promise to a live stream are reserved when the picture's size is known: here already
+// (LS_EFULL, LS_ELIVE) for raw frames.
 LS_MUST int ls_session_new(struct ls_session **out, struct ls_engine *engine,
                            const struct ls_job *job, const struct ls_session_events *events,
                            void *user, struct ls_err *err);
@@ -122,6 +134,7 @@ void ls_session_half_close(struct ls_session *s); // ends every input that is st
 void ls_session_stop(struct ls_session *s);       // finish what is in flight, then the summary
 // Bytes of replies that the receiver still holds. Above out_bytes_ahead nothing more is encoded.
 void ls_session_backlog(struct ls_session *s, size_t bytes);
+void ls_session_figures(const struct ls_session *s, struct ls_session_figures *out);
 // Ends it with this error (cancel, deadline, a bad message). on_done follows from the loop.
 void ls_session_fail(struct ls_session *s, const struct ls_err *err);
 // After on_done. Accepts NULL; sets *s to NULL.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inside of a session, for the files that make one up: session.c (life, inputs, events),
-// shots.c (the frames on their way), outlet.c (encoding and replies), report.c (progress, warnings,
-// summary). Nobody else includes it. Loop thread, but for what outlet.c hands to the pool in a job.
+// The inside of a session, for the files that make one up: session.c (life, events),
+// session_input.c, shots.c (the frames on their way), outlet.c (encoding and replies), report.c
+// (progress, warnings, summary). Nobody else includes it. Loop thread, but for what outlet.c hands
+// to the pool in a job.
 #ifndef LS_SESSION_STATE_H
 #define LS_SESSION_STATE_H
 
@@ -11,6 +12,7 @@
 
 #include <uv.h>
 
+#include "admit.h"
 #include "batch.h"
 #include "clock.h"
 #include "decode.h"
@@ -37,6 +39,7 @@ struct shot {
     enum shot_state state;
     struct ls_spot spot;
     enum ls_action action;
+    int64_t due_us; // from when on it is wanted: its inputs are there, it is its turn; 0: not yet
     struct ls_work work; // face
 };
 
@@ -75,10 +78,16 @@ struct ls_session {
     struct ls_session_events events;
     void *user;
 
+    // Its place, and what the process learned from its work (report.c).
+    struct ls_place *place, own_place;
+    bool reserved; // frames in memory, and the promise to a live stream
+    int64_t learned_lane_us, learned_core_us, learned_generated, learned_out;
+
     // Inputs.
     struct ls_decode *audio, *video;
     bool audio_seen, video_seen, audio_ended_input, video_ended_input, half_closed;
     bool video_info_known;
+    int64_t audio_bytes, video_bytes;
     struct ls_decode_audio audio_info;
     struct ls_decode_video video_info;
     struct ls_region *region;
@@ -115,6 +124,7 @@ struct ls_session {
     int spot_count, spot_capacity;
     struct ls_work detect;
     bool detect_busy;
+    int look_ahead; // frames behind one that its box may depend on
 
     // Voice.
     struct ls_features *features;
@@ -132,6 +142,8 @@ struct ls_session {
     int64_t voice_sent;
     size_t backlog;
     int64_t backlog_moved_us;
+    int64_t backlog_full_us; // when the output last waited for its reader; 0: never
+    int64_t next_due_us;     // of the next frame, at the stream's own pace
 
     // Life.
     int busy; // works at the device, jobs in the pool
@@ -173,6 +185,8 @@ enum voice { VOICE_WAIT, VOICE_HEARD, VOICE_OVER };
 enum voice ls_shots_listen(struct ls_session *s, int64_t idx, int64_t pts, int64_t duration,
                            float window[LS_MEL_WINDOW * LS_MEL_BANDS]);
 bool ls_shots_all_heard(const struct ls_session *s);
+// Before a work is pushed: its class, and when it should be done. due_us: when it is wanted.
+void ls_shots_urge(const struct ls_session *s, struct ls_work *work, int64_t due_us);
 
 static inline bool ls_session_exact(const struct ls_session *s)
 {
@@ -225,5 +239,7 @@ void ls_report_warn(struct ls_session *s, int64_t frame, const char *reason, con
     LS_PRINTF(4, 5);
 void ls_report_tick(struct ls_session *s); // progress and warnings that are due
 void ls_report_summary(struct ls_session *s);
+// What the processes and lanes did since the last time; before decoders are closed, too.
+void ls_report_learn(struct ls_session *s);
 
 #endif

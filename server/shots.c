@@ -63,9 +63,19 @@ static void shot_drop(struct ls_session *s, struct shot *shot)
         free(shot);
 }
 
+// How late a live frame left. What waited for the reader of the output says nothing of the server.
+static void judge_lag(struct ls_session *s, const struct shot *shot)
+{
+    int64_t lag_us = ls_now_us() - shot->due_us;
+
+    if (s->job.live && !s->failing && shot->due_us > s->backlog_full_us)
+        ls_admit_live_lag(s->engine->admit, lag_us > 0 ? lag_us : 0);
+}
+
 void ls_shots_leave(struct ls_session *s, struct shot *shot)
 {
     assert(s->shot_count > 0 && s->shot[0] == shot);
+    judge_lag(s, shot);
     s->shot_count--;
     memmove(s->shot, s->shot + 1, (size_t)s->shot_count * sizeof(*s->shot));
     if (s->features)
@@ -252,6 +262,41 @@ void ls_shots_pass_ended(struct ls_session *s, const struct ls_decode_end *end)
         ls_track_end(s->track);
 }
 
+// --- when it is due
+// ---------------------------------------------------------------------------------
+
+static int64_t us_of(int64_t ticks)
+{
+    return ticks * 100 / (LS_TICKS / 10000);
+}
+
+void ls_shots_urge(const struct ls_session *s, struct ls_work *work, int64_t due_us)
+{
+    work->class = s->job.class;
+    work->live = s->job.live;
+    work->due_us = due_us + (int64_t)(1e6 / ls_session_rate(s));
+}
+
+// From when on each frame is wanted: from when its picture, its window of the voice and the frames
+// that its box depends on are there; but not before its turn at the stream's own pace, so that a
+// caller who sends faster is neither late nor before others who keep the time.
+static void set_due(struct ls_session *s)
+{
+    int64_t now = ls_now_us();
+
+    for (int i = 0; i < s->shot_count; i++) {
+        struct shot *shot = s->shot[i];
+
+        if (shot->due_us)
+            continue;
+        if (!shot->heard || (!shot->spotted && s->pass == 0 && !s->pass_ended && shot->buffer < 0 &&
+                             s->last_source_idx - shot->source_idx < s->look_ahead))
+            return;
+        shot->due_us = now > s->next_due_us ? now : s->next_due_us;
+        s->next_due_us = shot->due_us + us_of(shot->duration);
+    }
+}
+
 // --- action
 // ----------------------------------------------------------------------------------------
 
@@ -304,6 +349,7 @@ static void generate(struct ls_session *s, struct shot *shot)
     w->face.source_key = source_key(s, shot);
     w->on_done = on_face_done;
     w->user = s;
+    ls_shots_urge(s, w, shot->due_us);
     shot->state = SHOT_AT_DEVICE;
     s->busy++;
     ls_batch_push(s->engine->batch, w);
@@ -435,6 +481,8 @@ int ls_shots_advance(struct ls_session *s, struct ls_err *err)
             end_exact_track(s);
         if (r == 0)
             r = ls_spots_advance(s, err);
+        if (r == 0)
+            set_due(s);
         if (r == 0 && s->features)
             r = ls_hold_go_on(s, err);
         if (r == 0)

@@ -4,6 +4,8 @@
 // shots. Loop thread.
 #include "session_state.h"
 
+#include "metrics.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
@@ -42,6 +44,7 @@ int ls_spots_open(struct ls_session *s, struct ls_err *err)
         // the film scenes 0.72 or less, nearly all of them under 0.65.
         p.score_begin = 0.65f;
     }
+    s->look_ahead = p.interval - 1 + p.smooth_half;
     return ls_track_new(&s->track, &p, err);
 }
 
@@ -190,10 +193,13 @@ static void on_detected(struct ls_work *w)
 
     s->detect_busy = false;
     s->part_us[LS_PART_DETECT] += w->busy_us[0];
-    if (w->err.code < 0)
+    if (w->err.code < 0) {
         ls_session_broke(s, &w->err);
-    else
+    } else {
+        ls_metrics_add(s->engine->metrics, LS_COUNT_DETECTIONS,
+                       w->detect.count > 0 ? LS_RESULT_FOUND : LS_RESULT_MISSED, 0, 1);
         ls_track_found(s->track, w->detect.face, w->detect.count, w->detect.side_px);
+    }
     ls_session_idle(s);
 }
 
@@ -224,6 +230,7 @@ void ls_spots_detect(struct ls_session *s)
     s->detect.detect.side_px_max = side_px_max;
     s->detect.on_done = on_detected;
     s->detect.user = s;
+    ls_shots_urge(s, &s->detect, ls_now_us());
     s->detect_busy = true;
     s->busy++;
     ls_batch_push(s->engine->batch, &s->detect);
