@@ -446,12 +446,29 @@ int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const flo
     return r < 0 ? r : lane->backend->ops->generate(lane->lane, out, face, mel, count, err);
 }
 
+// For back ends that ask nothing.
+static int generate_wanted(struct ls_lane *lane, const struct ls_generate_job *job,
+                           struct ls_err *err)
+{
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < job->count; i++)
+        if (job->wanted(job->user, i))
+            r = lane->backend->ops->generate(
+                lane->lane, job->out + (size_t)i * 3 * LS_FACE_SIZE * LS_FACE_SIZE,
+                job->face + (size_t)i * 3 * LS_FACE_SIZE * LS_FACE_SIZE,
+                job->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS, 1, err);
+    return r;
+}
+
 int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
 {
     int r = check_generate(lane, job, err);
 
     if (r == 0 && lane->backend->ops->generate_rows)
         r = lane->backend->ops->generate_rows(lane->lane, job, err);
+    else if (r == 0 && job->wanted)
+        r = generate_wanted(lane, job, err);
     else if (r == 0)
         r = lane->backend->ops->generate(lane->lane, job->out, job->face, job->mel, job->count,
                                          err);

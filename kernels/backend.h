@@ -62,6 +62,11 @@ struct ls_generate_job {
     const float *mel;         // [count][16][80]
     const uint8_t *row_first; // [count]; NULL: all rows of all
     int count;                // 1..batch_max
+    // Asked for an item before each step of its computation, on the calling thread; once false, the
+    // rest of it is left out and its `out` means nothing. The others are not affected. A back end
+    // may ask less often. NULL: all are wanted.
+    bool (*wanted)(void *user, int item);
+    void *user;
 };
 
 // One face of one frame on its way through a device: cut out, generated, put back.

@@ -3,12 +3,15 @@
 // the loop. Faces of all sessions are gathered into batches: a lane takes up to batch_max of them,
 // oldest first, when the batch is full or its oldest has waited batch_wait_us_max. Detection and
 // mel work are small and hold a frame's whole way up, so they go first. Live work precedes
-// interactive work, and that precedes work of class batch, which never holds up the others by more
-// than one batch of the device. A lane whose device computes by itself begins the next batch before
-// the last one is finished. Results do not depend on how work was batched.
+// interactive work, and that precedes work of class batch, which gets what the others leave over:
+// it never holds them up by more than one batch of the device, and nothing at all is promised to
+// it. A lane whose device computes by itself begins the next batch before the last one is finished.
+// Results do not depend on how work was batched.
 #ifndef LS_BATCH_H
 #define LS_BATCH_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/backend.h"
@@ -53,8 +56,10 @@ struct ls_work {
     struct ls_err err; // out: code 0 when it went well
     int64_t
         busy_us[3]; // out: own share of the lane's time: detect or mel or generate, crop, composite
-    struct ls_work *next; // the queue's
-    int64_t pushed_us;    // the queue's
+    // The queue's.
+    struct ls_work *next;
+    int64_t pushed_us, pushed_finished;
+    atomic_bool revoked;
 };
 
 // Starts `lanes` threads. The back end and metrics (may be NULL) are borrowed.
@@ -67,7 +72,9 @@ void ls_batch_close(struct ls_batch **b);
 
 void ls_batch_push(struct ls_batch *b, struct ls_work *work);
 // Takes back all work of this user that no lane has begun; on_done is not called for it. Returns
-// how many pieces that were; the others finish as usual.
+// how many pieces that were. For the others on_done comes soon, without a result (LS_ECANCEL)
+// where a lane could let go of them: on a processor before the next layer of the network; what a
+// device has begun is finished.
 int ls_batch_revoke(struct ls_batch *b, void *user);
 
 // Work that no lane has begun, by class; faces, or small work.

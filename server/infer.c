@@ -2,7 +2,8 @@
 // Work on a lane. Flow: batch -> here (crop, generate, composite; detect; mel) -> batch. Device
 // thread. A face whose crop fails leaves the batch alone; an error of the generator is the error of
 // every face in that batch. A device with memory of its own takes faces as whole jobs instead, up
-// to `depth` batches at a time.
+// to `depth` batches at a time. A face that is revoked meanwhile is let go of before the next step
+// of its network, not at the batch's end: its session waits for it to free its memory.
 #include "infer.h"
 
 #include <assert.h>
@@ -33,6 +34,8 @@ struct ls_infer {
     struct flight flight[LS_INFER_DEPTH_MAX];
     int depth, first, flying; // flight[first] is the oldest
     int64_t idle_from_us;     // when the device had nothing more to do
+    void (*on_drop)(void *user, struct ls_work *work);
+    void *drop_user;
 };
 
 // What a batch needs on the host: staging where the host does the work, jobs where a device does.
@@ -102,9 +105,27 @@ void ls_infer_close(struct ls_infer **infer)
     *infer = NULL;
 }
 
+void ls_infer_on_drop(struct ls_infer *infer, void (*on_drop)(void *user, struct ls_work *work),
+                      void *user)
+{
+    infer->on_drop = on_drop;
+    infer->drop_user = user;
+}
+
+// Whether *w is still to be done. If not, it is given back and *w becomes NULL.
+static bool wanted(struct ls_infer *infer, struct ls_work **w)
+{
+    if (*w && infer->on_drop && atomic_load_explicit(&(*w)->revoked, memory_order_relaxed)) {
+        infer->on_drop(infer->drop_user, *w);
+        *w = NULL;
+    }
+    return *w != NULL;
+}
+
 static void run_detect(struct ls_infer *infer, struct ls_work *w)
 {
     struct ls_detect_params params = {.long_side_px = w->detect.side_px};
+    int64_t t0 = ls_now_us();
     int r;
 
     for (;;) {
@@ -112,9 +133,12 @@ static void run_detect(struct ls_infer *infer, struct ls_work *w)
                       &w->err);
         if (r < 0 || w->detect.count > 0 || 2 * params.long_side_px > w->detect.side_px_max)
             break;
+        if (!wanted(infer, &w))
+            return;
         params.long_side_px *= 2;
     }
     w->detect.side_px = params.long_side_px;
+    w->busy_us[0] = ls_now_us() - t0;
 }
 
 // Crops every face; those that fail are left out. Returns how many are staged, their works in
@@ -126,6 +150,8 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
     int i, n = 0, r;
 
     for (i = 0; i < count; i++) {
+        if (!wanted(infer, &work[i]))
+            continue;
         w = work[i];
         t0 = ls_now_us();
         r = ls_crop(infer->lane, infer->source + (size_t)n * FACE_VALUES, w->face.frame,
@@ -141,15 +167,30 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
     return n;
 }
 
+struct staged {
+    struct ls_infer *infer;
+    struct ls_work **work;
+};
+
+static bool face_wanted(void *user, int item)
+{
+    const struct staged *s = user;
+
+    return wanted(s->infer, &s->work[item]);
+}
+
 static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
 {
     struct ls_err err = {0};
     int i, n = stage_faces(infer, work, count), r = 0;
+    struct staged staged = {infer, work};
     const struct ls_generate_job job = {.out = infer->face,
                                         .face = infer->source,
                                         .mel = infer->mel,
                                         .row_first = infer->row,
-                                        .count = n};
+                                        .count = n,
+                                        .wanted = face_wanted,
+                                        .user = &staged};
     struct ls_work *w;
     int64_t t0, share_us;
 
@@ -159,6 +200,8 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
     r = ls_generate_rows(infer->lane, &job, &err);
     share_us = (ls_now_us() - t0) / n;
     for (i = 0; i < n; i++) {
+        if (!wanted(infer, &work[i]))
+            continue;
         w = work[i];
         w->busy_us[0] = share_us;
         if (r < 0) {
@@ -202,13 +245,10 @@ static void run_mel(struct ls_infer *infer, struct ls_work **work, int count)
 
 void ls_infer_run(struct ls_infer *infer, struct ls_work **work, int count)
 {
-    int64_t t0 = ls_now_us();
-
     assert(count >= 1 && count <= infer->batch_max);
     switch (work[0]->kind) {
     case LS_WORK_DETECT:
         run_detect(infer, work[0]);
-        work[0]->busy_us[0] = ls_now_us() - t0;
         break;
     case LS_WORK_MEL:
         run_mel(infer, work, count);

@@ -158,26 +158,41 @@ static int cut_for(const uint8_t *row_first, int item)
     return cut;
 }
 
+// Which items of a job are in the lane.
+struct loaded {
+    const struct ls_generate_job *job;
+    int item[LANE_ITEMS];
+};
+
+static bool wanted(void *user, int idx)
+{
+    const struct loaded *in = user;
+
+    return in->job->wanted(in->job->user, in->item[idx]);
+}
+
 // Runs the items of one cut, as many as a lane holds at a time.
 static int generate_cut(struct lane *l, int cut, const struct ls_generate_job *job,
                         struct ls_err *err)
 {
-    int item[LANE_ITEMS], n = 0, r;
+    struct loaded in = {.job = job};
+    int n = 0, r;
 
     ls_dnn_use(l->shared.generator, cut);
     for (int i = 0; i <= job->count; i++) {
         if (i < job->count && cut_for(job->row_first, i) == cut) {
             put_item(&l->shared, n, job->face + (size_t)i * 3 * PLANE,
                      job->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS);
-            item[n++] = i;
+            in.item[n++] = i;
         }
         if (n == 0 || (n < l->cpu->items_max && i < job->count))
             continue;
-        r = ls_dnn_run(l->shared.generator, n, err);
+        r = ls_dnn_run_wanted(l->shared.generator, n, job->wanted ? wanted : NULL, &in, err);
         if (r < 0)
             return r;
         for (int k = 0; k < n; k++)
-            get_item(&l->shared, k, job->out + (size_t)item[k] * 3 * PLANE);
+            if (!job->wanted || wanted(&in, k))
+                get_item(&l->shared, k, job->out + (size_t)in.item[k] * 3 * PLANE);
         n = 0;
     }
     return LS_OK;

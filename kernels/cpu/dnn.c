@@ -522,7 +522,8 @@ static dnnl_status_t run_conv(struct ls_dnn_lane *lane, int idx, int item)
     return r;
 }
 
-int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err)
+int ls_dnn_run_wanted(struct ls_dnn_lane *lane, int count, bool (*wanted)(void *user, int item),
+                      void *user, struct ls_err *err)
 {
     const struct ls_plan *plan = lane->dnn->plan;
 
@@ -533,6 +534,8 @@ int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err)
                  i < plan->segment[s].first + plan->segment[s].count; i++) {
                 dnnl_status_t r = dnnl_success;
 
+                if (wanted && !wanted(user, item))
+                    break;
                 if (plan->step[i].kind == LS_STEP_CONV)
                     r = run_conv(lane, i, item);
                 else
@@ -541,6 +544,11 @@ int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err)
                     return fail(err, r, plan->net->node[plan->step[i].node].layer->name);
             }
     return 0;
+}
+
+int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err)
+{
+    return ls_dnn_run_wanted(lane, count, NULL, NULL, err);
 }
 
 int ls_dnn_output(float *out, const struct ls_dnn_lane *lane, int output_idx, int item)

@@ -7,6 +7,8 @@
 #ifndef LS_CPU_DNN_H
 #define LS_CPU_DNN_H
 
+#include <stdbool.h>
+
 #include "../err.h"
 #include "../net.h"
 
@@ -41,6 +43,10 @@ void ls_dnn_use(struct ls_dnn_lane *lane, int idx); // of the networks; at first
 float *ls_dnn_input(struct ls_dnn_lane *lane, int input_idx, int item);
 // Runs items 0 .. count - 1.
 LS_MUST int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err);
+// The same without the items of which `wanted` is false when it is asked, before each of their
+// steps; it must stay false. Their outputs mean nothing.
+LS_MUST int ls_dnn_run_wanted(struct ls_dnn_lane *lane, int count,
+                              bool (*wanted)(void *user, int item), void *user, struct ls_err *err);
 // After a run: the rows of the output_idx-th row marked `output` that were made, from the one
 // returned on; out [c][h - returned][w].
 int ls_dnn_output(float *out, const struct ls_dnn_lane *lane, int output_idx, int item);
