@@ -143,6 +143,8 @@
       "log lines of calls that failed before they began; the rest is counted")                     \
     N(admin_connections_max, "admin-connections-max", 32, 1, 1000, "connections",                  \
       "connections to the admin port at once")                                                     \
+    N(admin_ms_max, "admin-request-max", 10000, 100, 600000, "ms",                                 \
+      "length of a connection to the admin port, which takes one request")                         \
     N(drain_delay_ms, "drain-delay", 0, 0, 600000, "ms",                                           \
       "how long the port stays open after SIGTERM, for load balancers to see that it drains")      \
     N(drain_ms_max, "drain-timeout", 30000, 0, 86400000, "ms",                                     \

@@ -127,6 +127,8 @@ int ls_json_character(char out[LS_JSON_CHARACTER], const char **p)
         n = snprintf(out, LS_JSON_CHARACTER, "\\%c", c);
     else if (c < 0x20 || c == 0x7f)
         n = snprintf(out, LS_JSON_CHARACTER, "\\u%04x", c);
+    else if (c == 0xc2 && (unsigned char)(*p)[1] < 0xa0) // control characters, for terminals too
+        n = snprintf(out, LS_JSON_CHARACTER, "\\u%04x", (unsigned char)(*p)[1]);
     else
         n = snprintf(out, LS_JSON_CHARACTER, "%.*s", count, *p);
     *p += count ? count : 1;
