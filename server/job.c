@@ -261,6 +261,12 @@ int ls_job_check(struct ls_job *job, const struct ls_options *opt, struct ls_vio
     if (interval != 0 && (interval < 100 || interval > 60000))
         ls_violate(all, "config.report.progress_interval", "OUT_OF_RANGE",
                    "%d ms is neither 0 nor in 100..60000 ms", interval);
+    if (job->live && job->class == LS_CLASS_BATCH)
+        ls_violate(all, "config.timing.live", "CONFLICT",
+                   "a call of priority batch yields to all others: nothing is promised to it");
+    if (job->live && job->profile == LS_PROFILE_WAV2LIP_EXACT)
+        ls_violate(all, "config.timing.live", "CONFLICT",
+                   "profile WAV2LIP_EXACT knows no real time: it loses the voice's tail");
     if (job->profile == LS_PROFILE_WAV2LIP_EXACT)
         imply_exact(job);
     return all->count > before ? LS_EFIELD : 0;

@@ -96,6 +96,7 @@ static void read_video(struct ls_job *job, const Lipstream__V1__VideoInput *in,
     }
 }
 
+// A segment of a second would make every frame of a live stream late.
 static void read_output(struct ls_job *job, const Lipstream__V1__Output *given,
                         struct ls_violations *all)
 {
@@ -123,7 +124,8 @@ static void read_output(struct ls_job *job, const Lipstream__V1__Output *given,
     }
     job->output.speed = PICK(in->speed, speed_map, LS_SPEED_SUPERFAST, "config.output.speed");
     job->output.latency =
-        PICK(in->latency, latency_map, LS_LATENCY_NORMAL, "config.output.latency");
+        PICK(in->latency, latency_map, job->live ? LS_LATENCY_LOW : LS_LATENCY_NORMAL,
+             "config.output.latency");
     job->output.chunk_bytes_max = in->chunk_bytes_max;
 }
 
@@ -247,10 +249,13 @@ static void check_profile(const struct ls_job *set, const struct ls_job *job,
 int ls_config_read(struct ls_job *job, const Lipstream__V1__SyncConfig *config,
                    const struct ls_engine *engine, struct ls_violations *all)
 {
+    enum ls_class class = job->class;
     struct ls_job set;
     int r, before = all->count;
 
     ls_job_init(job, engine->model->mask);
+    job->class = class;
+    job->live = config->timing && config->timing->live;
     read_audio(job, config->audio, all);
     read_video(job, config->video, all);
     read_output(job, config->output, all);
@@ -389,6 +394,7 @@ static void write_rest(struct ls_config_echo *e, const struct ls_job *job)
     e->config.silence = &e->silence;
     lipstream__v1__timing__init(&e->timing);
     e->timing.audio_offset_ms = job->audio_offset_ms;
+    e->timing.live = job->live;
     e->config.timing = &e->timing;
     e->config.profile = NUMBER(job->profile, profile_map);
     lipstream__v1__report__init(&e->report);

@@ -8,7 +8,8 @@
 #include "server/engine.h"
 #include "server/job.h"
 
-// Fills job from config, checks it, and collects everything that is wrong. 0 or LS_EFIELD.
+// Fills job from config, checks it, and collects everything that is wrong. 0 or LS_EFIELD. The
+// class is not of the config: it stands in the job already.
 LS_MUST int ls_config_read(struct ls_job *job, const Lipstream__V1__SyncConfig *config,
                            const struct ls_engine *engine, struct ls_violations *all);
 

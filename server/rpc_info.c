@@ -60,6 +60,7 @@ static void on_message(struct ls_call *c, const uint8_t *data, size_t size)
     const struct ls_engine *engine = ls_call_engine(c);
     Lipstream__V1__GetServerInfoResponse info = LIPSTREAM__V1__GET_SERVER_INFO_RESPONSE__INIT;
     Lipstream__V1__Model generator, detector;
+    struct ls_admit_state places;
     struct ls_limits limits;
     char *formats[NAMES_MAX], *codecs[NAMES_MAX];
 
@@ -88,8 +89,9 @@ static void on_message(struct ls_call *c, const uint8_t *data, size_t size)
     describe_video(&info, engine->video);
     info.limits = limits.list;
     info.n_limits = limits.count;
-    info.sessions_running = engine->session_count;
-    info.sessions_free = (int32_t)(engine->opt.sessions_max - engine->session_count);
+    ls_admit_state(engine->admit, &places);
+    info.sessions_running = places.inside[LS_CLASS_INTERACTIVE] + places.inside[LS_CLASS_BATCH];
+    info.sessions_free = places.places_max - info.sessions_running;
     ls_unary_answer(c, &info.base);
 }
 

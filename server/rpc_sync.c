@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The method Sync: a call on one side, a session on the other. Loop thread. Watches the order of
-// messages, feeds the session and reads on only while it is hungry; what the session says becomes
-// replies. Bulk messages are walked in place, only config and control are unpacked.
+// The method Sync: a call on one side, a session on the other. Loop thread. The call gets its place
+// first (rpc_enter.c). Watches the order of messages, feeds the session and reads on only while it
+// is hungry; what the session says becomes replies. Bulk messages are walked in place, only config
+// and control are unpacked.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <lipstream/v1/lip_sync.pb-c.h>
 
 #include "server/log.h"
 #include "server/rpc_call.h"
 #include "server/rpc_config.h"
+#include "server/rpc_enter.h"
 #include "server/rpc_pb.h"
 #include "server/rpc_reply.h"
 #include "server/session.h"
@@ -26,27 +27,47 @@ static const float COORDINATE_MAX = 16384, BOX_PX_MIN = 4;
 
 struct sync {
     struct ls_call *call;
+    struct ls_enter enter;
     struct ls_session *session;
     bool failed; // the session was told to end; nothing more is read
     bool ended[KINDS];
     struct ls_job job;
 };
 
+// state is gone afterwards.
+static void end(struct sync *s, const struct ls_err *err, const struct ls_violations *all)
+{
+    ls_enter_end(&s->enter);
+    ls_call_end(s->call, err, all);
+}
+
+// The metrics take the figures from the note, while the session runs.
+static void take_note(struct sync *s)
+{
+    struct ls_call_note *note = ls_call_note(s->call);
+    struct ls_session_figures f;
+
+    ls_session_figures(s->session, &f);
+    note->frames_in = f.frames_in;
+    note->frames_out = f.frames_out;
+    memcpy(note->frames, f.frames, sizeof note->frames);
+    note->audio_bytes = f.audio_bytes;
+    note->video_bytes = f.video_bytes;
+    note->bytes_out = f.bytes_out;
+    note->output_ticks = f.output_ticks;
+    note->first_media_us = f.first_media_us;
+    memcpy(note->part_us, f.part_us, sizeof note->part_us);
+}
+
 static void on_reply(void *user, struct ls_reply *reply)
 {
     struct sync *s = user;
-    struct ls_call_note *note = ls_call_note(s->call);
 
-    if (reply->kind == LS_REPLY_PROGRESS) {
-        note->frames_in = reply->progress.frames_in;
-        note->frames_out = reply->progress.frames_out;
-    } else if (reply->kind == LS_REPLY_SUMMARY) {
-        note->frames_in = reply->summary.frames_in;
-        note->frames_out = reply->summary.frames_out;
-    }
     ls_reply_send(s->call, reply, &s->job);
-    if (s->session) // not yet in the reply that ls_session_new itself gives
-        ls_session_backlog(s->session, ls_call_backlog(s->call));
+    if (!s->session) // not yet in the reply that ls_session_new itself gives
+        return;
+    take_note(s);
+    ls_session_backlog(s->session, ls_call_backlog(s->call));
 }
 
 static void on_hungry(void *user)
@@ -60,11 +81,11 @@ static void on_hungry(void *user)
 static void on_done(void *user, const struct ls_err *err)
 {
     struct sync *s = user;
-    struct ls_call *c = s->call;
     struct ls_err copy = *err; // the session may own it
 
+    take_note(s);
     ls_session_free(&s->session);
-    ls_call_end(c, &copy, NULL);
+    end(s, &copy, NULL);
 }
 
 static const struct ls_session_events events = {on_reply, on_hungry, on_done};
@@ -77,7 +98,7 @@ static void fail(struct sync *s, const struct ls_err *err)
     if (s->session)
         ls_session_fail(s->session, err);
     else
-        ls_call_end(s->call, err, NULL);
+        end(s, err, NULL);
 }
 
 static int unpack(struct ls_pb *pb, ProtobufCMessage **out, const ProtobufCMessageDescriptor *type,
@@ -94,25 +115,19 @@ static int unpack(struct ls_pb *pb, ProtobufCMessage **out, const ProtobufCMessa
     return r;
 }
 
-static void name_session(struct ls_job *job)
-{
-    uint64_t id = 0;
-
-    if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
-        id = (uint64_t)(uintptr_t)job; // cannot happen for 8 bytes; an id need not be secret
-    snprintf(job->session_id, sizeof job->session_id, "%016llx", (unsigned long long)id);
-}
-
 // Begins the session, or ends the call with every violation.
 static void configure(struct sync *s, const struct ls_wire *w)
 {
     struct ls_violations all = {.count = 0};
     struct ls_pb pb = {.memory = NULL};
+    struct ls_call_note *note = ls_call_note(s->call);
     struct ls_err err = {0};
     ProtobufCMessage *message;
     int r = unpack(&pb, &message, &lipstream__v1__sync_config__descriptor, "config", w, &err);
 
+    ls_enter_configured(&s->enter);
     if (r == 0) {
+        s->job.class = note->class;
         r = ls_config_read(&s->job, (const Lipstream__V1__SyncConfig *)message,
                            ls_call_engine(s->call), &all);
         if (r < 0)
@@ -123,18 +138,19 @@ static void configure(struct sync *s, const struct ls_wire *w)
     if (r == 0) {
         struct ls_session *session = NULL;
 
-        name_session(&s->job);
-        snprintf(ls_call_note(s->call)->session_id, sizeof s->job.session_id, "%s",
-                 s->job.session_id);
+        s->job.place = &s->enter.place;
+        memcpy(s->job.session_id, note->session_id, sizeof s->job.session_id);
+        note->live = s->job.live;
         r = ls_session_new(&session, ls_call_engine(s->call), &s->job, &events, s, &err);
         if (r == 0) {
             s->session = session;
+            note->began = true;
             ls_session_backlog(session, ls_call_backlog(s->call));
             return;
         }
     }
     s->failed = true;
-    ls_call_end(s->call, &err, all.count ? &all : NULL);
+    end(s, &err, all.count ? &all : NULL);
 }
 
 static int feed(struct sync *s, int kind, const struct ls_wire *chunk, struct ls_err *err)
@@ -370,15 +386,33 @@ static void on_drain(struct ls_call *c)
         fail(s, &err);
 }
 
+static void on_refused(struct ls_call *c, const struct ls_err *err)
+{
+    fail(ls_call_state(c), err);
+}
+
 static void on_start(struct ls_call *c)
 {
     struct sync *s = ls_call_state(c);
+    struct ls_violations all = {.count = 0};
+    struct ls_err err = {0};
+    bool waits = false;
+    int r;
 
-    s->call = c;
-    if (ls_call_engine(c)->draining)
+    s->call = s->enter.call = c;
+    s->enter.on_entered = ls_call_read;
+    s->enter.on_refused = on_refused;
+    if (ls_call_engine(c)->draining) {
         on_drain(c);
-    else
+        return;
+    }
+    r = ls_enter_begin(&s->enter, &waits, &all, &err);
+    if (r < 0) {
+        s->failed = true;
+        end(s, &err, all.count ? &all : NULL);
+    } else if (!waits) {
         ls_call_read(c);
+    }
 }
 
 const struct ls_method ls_method_sync = {
