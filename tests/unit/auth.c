@@ -85,6 +85,8 @@ static const struct {
     {"alg of another key", EC, RS, OK, "no key"},
     {"kid of another kind", EC, "{\"alg\":\"ES256\",\"kid\":\"r1\"}", OK, "no key"},
     {"RS256 by kid of the EC key", RSA2048, "{\"alg\":\"RS256\",\"kid\":\"e1\"}", OK, "no key"},
+    {"RS256, but all else is the EC key's", EC, "{\"alg\":\"RS256\",\"kid\":\"e1\"}", OK, "no key"},
+    {"ES256, but signed as EdDSA", ED, "{\"alg\":\"ES256\"}", OK, "no key"},
     {"kid unknown", RSA2048, "{\"alg\":\"RS256\",\"kid\":\"r9\"}", OK, "no key"},
     {"kid empty", RSA2048, "{\"alg\":\"RS256\",\"kid\":\"\"}", OK, "no key"},
     {"kid a number", RSA2048, "{\"alg\":\"RS256\",\"kid\":1}", OK, "no key"},
