@@ -15,7 +15,8 @@ struct ls_cuda_module {
 #define LS_CUDA_MODULE_ABI                                                                         \
     ((unsigned)(sizeof(struct ls_backend_ops) * 31 + sizeof(struct ls_backend_params) * 37 +       \
                 sizeof(struct ls_face_job) * 41 + sizeof(struct ls_model) * 43 +                   \
-                sizeof(struct ls_net_node) * 47 + sizeof(struct ls_frame) * 53) *                  \
+                sizeof(struct ls_net_node) * 47 + sizeof(struct ls_frame) * 53 +                   \
+                sizeof(struct ls_generate_job) * 59) *                                             \
          64 +                                                                                      \
      1)
 #define LS_CUDA_MODULE_SYMBOL "ls_cuda_module"
