@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/guard_streams.h"
+
 enum {
     FRAME_DATA,
     FRAME_HEADERS,
@@ -25,11 +27,8 @@ enum {
     FRAME_WINDOW_UPDATE,
     FRAME_CONTINUATION,
 };
-enum { FLAG_END_STREAM = 1, FLAG_ACK = 1, FLAG_END_HEADERS = 4 };
+enum { FLAG_END_STREAM = 1, FLAG_ACK = 1, FLAG_END_HEADERS = 4, FLAG_PADDED = 8 };
 enum { HEAD = 9, FRAME_MAX = 16384, BURST_S = 10 };
-
-// An open stream is its id / 2 (clients' ids are odd) above two bits of state; 0 is a gap.
-enum { STREAM_OPEN = 1, STREAM_PEER_ENDED = 2, STREAM_WE_ENDED = 3, STREAM_STATE = 3 };
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 enum { PREFACE = sizeof preface - 1 };
@@ -141,67 +140,19 @@ static void expect_late(struct ls_guard *g)
         g->late_ends++;
 }
 
-// --- open streams: an array in the order of ids, because ids only grow ---
-
-static uint32_t *stream_find(struct ls_guard *g, uint32_t id)
-{
-    size_t low = 0, high = g->streams_size;
-
-    // A gap keeps its id for the search; only its state is gone.
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (g->streams[middle] >> 2 < id >> 1)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == g->streams_size || g->streams[low] >> 2 != id >> 1 ||
-        !(g->streams[low] & STREAM_STATE))
-        return NULL;
-    return &g->streams[low];
-}
-
-static void stream_close(struct ls_guard *g, uint32_t *stream)
-{
-    *stream &= ~(uint32_t)STREAM_STATE;
-    g->closed++;
-    if (g->opened == g->closed)
-        g->streams_size = 0;
-}
-
-// Room for one more: gaps go if they are half of all, else the array doubles.
-static bool streams_reserve(struct ls_guard *g)
-{
-    size_t kept = 0, room = g->streams_room ? g->streams_room * 2 : 16;
-    uint32_t *more;
-
-    if (g->streams_size < g->streams_room)
-        return true;
-    if ((size_t)ls_guard_streams(g) * 2 <= g->streams_size && g->streams_size) {
-        for (size_t i = 0; i < g->streams_size; i++)
-            if (g->streams[i] & STREAM_STATE)
-                g->streams[kept++] = g->streams[i];
-        g->streams_size = kept;
-        return true;
-    }
-    more = realloc(g->streams, room * sizeof *more);
-    if (!more)
-        return false;
-    g->streams = more;
-    g->streams_room = room;
-    return true;
-}
+// --- open streams ---
 
 // Twice the limit, because a client may open streams before it has seen our SETTINGS, and because
 // gRPC itself holds those who have seen them to it.
 static enum ls_guard_verdict stream_open(struct ls_guard *g, const struct frame *f)
 {
-    if (ls_guard_streams(g) >= 2 * g->limits.streams_max || !streams_reserve(g))
+    if (ls_guard_streams(g) >= 2 * g->limits.streams_max || !ls_guard_reserve(g))
         return LS_GUARD_STREAMS;
     g->last_stream = f->stream;
-    g->streams[g->streams_size++] =
-        (f->stream >> 1) << 2 | (f->flags & FLAG_END_STREAM ? STREAM_PEER_ENDED : STREAM_OPEN);
+    g->streams[g->streams_size++] = (struct ls_guard_stream){
+        .id = f->stream,
+        .state = f->flags & FLAG_END_STREAM ? STREAM_PEER_ENDED : STREAM_OPEN,
+    };
     g->opened++;
     return LS_GUARD_OK;
 }
@@ -209,14 +160,14 @@ static enum ls_guard_verdict stream_open(struct ls_guard *g, const struct frame 
 // The peer ends its half. False: there was nothing left to end.
 static bool peer_ends(struct ls_guard *g, uint32_t id)
 {
-    uint32_t *stream = stream_find(g, id);
+    struct ls_guard_stream *stream = ls_guard_find(g, id);
 
-    if (!stream || (*stream & STREAM_STATE) == STREAM_PEER_ENDED)
+    if (!stream || stream->state == STREAM_PEER_ENDED)
         return false;
-    if ((*stream & STREAM_STATE) == STREAM_WE_ENDED)
-        stream_close(g, stream);
+    if (stream->state == STREAM_WE_ENDED)
+        ls_guard_close(g, stream);
     else
-        *stream = (*stream & ~(uint32_t)STREAM_STATE) | STREAM_PEER_ENDED;
+        stream->state = STREAM_PEER_ENDED;
     return true;
 }
 
@@ -297,12 +248,12 @@ static enum ls_guard_verdict in_data(struct ls_guard *g, const struct frame *f)
 
 static enum ls_guard_verdict in_reset(struct ls_guard *g, const struct frame *f)
 {
-    uint32_t *stream = stream_find(g, f->stream);
+    struct ls_guard_stream *stream = ls_guard_find(g, f->stream);
 
     if (stream) {
-        bool ended = (*stream & STREAM_STATE) == STREAM_WE_ENDED;
+        bool ended = stream->state == STREAM_WE_ENDED;
 
-        stream_close(g, stream);
+        ls_guard_close(g, stream);
         return ended ? LS_GUARD_OK : pay_reset(g);
     }
     return pay_late(g);
@@ -336,15 +287,15 @@ static enum ls_guard_verdict in_frame(struct ls_guard *g, const struct frame *f)
 // We end our half; gRPC resets the stream right after if the peer has not ended its own.
 static void we_end(struct ls_guard *g, uint32_t id)
 {
-    uint32_t *stream = stream_find(g, id);
+    struct ls_guard_stream *stream = ls_guard_find(g, id);
 
-    if (!stream || (*stream & STREAM_STATE) == STREAM_WE_ENDED)
+    if (!stream || stream->state == STREAM_WE_ENDED)
         return;
     expect_late(g);
-    if ((*stream & STREAM_STATE) == STREAM_PEER_ENDED)
-        stream_close(g, stream);
+    if (stream->state == STREAM_PEER_ENDED)
+        ls_guard_close(g, stream);
     else
-        *stream = (*stream & ~(uint32_t)STREAM_STATE) | STREAM_WE_ENDED;
+        stream->state = STREAM_WE_ENDED;
 }
 
 static void out_frame(struct ls_guard *g, const struct frame *f)
@@ -359,17 +310,30 @@ static void out_frame(struct ls_guard *g, const struct frame *f)
 // A RST_STREAM of ours is complete.
 static enum ls_guard_verdict out_reset(struct ls_guard *g, uint32_t id, uint32_t code)
 {
-    uint32_t *stream = stream_find(g, id);
+    struct ls_guard_stream *stream = ls_guard_find(g, id);
 
     if (stream) {
-        if ((*stream & STREAM_STATE) != STREAM_WE_ENDED)
+        if (stream->state != STREAM_WE_ENDED)
             expect_late(g);
-        stream_close(g, stream);
+        ls_guard_close(g, stream);
     }
     return code ? pay_reset(g) : LS_GUARD_OK;
 }
 
 // --- bytes ---
+
+// Padded frames are left alone: gRPC 1.51 resets their streams.
+static void body_pass(struct ls_guard *g, uint8_t *at, int64_t size)
+{
+    struct frame f = frame_of(g->in.head);
+    struct ls_guard_stream *stream;
+
+    if (!g->limits.message_bytes_max || f.type != FRAME_DATA || f.flags & FLAG_PADDED || !size)
+        return;
+    stream = ls_guard_find(g, f.stream);
+    if (stream)
+        ls_guard_messages(stream, at, (size_t)size, g->limits.message_bytes_max);
+}
 
 // Takes bytes of a frame's head and body. True: a head is complete, *f is what it says.
 static bool side_head(struct ls_guard_side *s, const uint8_t **at, const uint8_t *end,
@@ -418,9 +382,10 @@ static enum ls_guard_verdict in_preface(struct ls_guard *g, const uint8_t **at, 
     return LS_GUARD_OK;
 }
 
-static enum ls_guard_verdict in_bytes(struct ls_guard *g, const uint8_t *at, const uint8_t *end,
+static enum ls_guard_verdict in_bytes(struct ls_guard *g, uint8_t *data, size_t size,
                                       int64_t now_ms)
 {
+    const uint8_t *at = data, *end = data + size;
     struct ls_guard_side *s = &g->in;
     enum ls_guard_verdict r = LS_GUARD_OK;
     struct frame f;
@@ -443,19 +408,20 @@ static enum ls_guard_verdict in_bytes(struct ls_guard *g, const uint8_t *at, con
             if (f.type == FRAME_DATA)
                 g->waiting = false;
         }
+        body_pass(g, data + (at - data), end - at < s->body_left ? end - at : s->body_left);
         if (side_body(s, &at, end) && !s->header_stream)
             g->waiting = false;
     }
     return r;
 }
 
-enum ls_guard_verdict ls_guard_in(struct ls_guard *g, const void *data, size_t size, int64_t now_ms)
+enum ls_guard_verdict ls_guard_in(struct ls_guard *g, void *data, size_t size, int64_t now_ms)
 {
     if (g->verdict != LS_GUARD_OK)
         return g->verdict;
     refill(g, now_ms);
     if (size)
-        g->verdict = in_bytes(g, data, (const uint8_t *)data + size, now_ms);
+        g->verdict = in_bytes(g, data, size, now_ms);
     return g->verdict;
 }
 

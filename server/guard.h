@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watches the HTTP/2 frames of one connection (RFC 9113, section 4) as they pass, in both
-// directions, without changing or holding them: counts what peers can do cheaply and the server
+// directions, without holding them: counts what peers can do cheaply and the server
 // pays for (streams that are reset, by either side: CVE-2023-44487 and CVE-2025-8671; settings,
 // pings, priorities, empty frames; header blocks that are too large or never end), and knows frame
-// borders, so that a GOAWAY can be put between two frames. Plain arithmetic on the bytes and on
-// times that are given; no sockets, no clock; the only memory is four bytes an open stream. One
-// thread at a time.
+// borders, so that a GOAWAY can be put between two frames. It changes one thing: the length of a
+// gRPC message that claims to be too large is lowered to one byte more than is allowed, because
+// gRPC 1.51 looks at it only after it has gathered the message, and its memory is everybody's
+// (4 GiB claimed, 96 MiB gathered, and it began to reset streams by chance). Plain arithmetic on
+// the bytes and on times that are given; no sockets, no clock; the only memory is twelve bytes an
+// open stream. One thread at a time.
 #ifndef LS_GUARD_H
 #define LS_GUARD_H
 
@@ -16,9 +19,10 @@
 // Limits; those a second have ten seconds' worth at once.
 struct ls_guard_limits {
     int64_t resets_max, control_frames_max; // a second
-    int64_t header_bytes_max; // one block of headers, compressed, with its frames' heads
-    int64_t headers_ms_max;   // from a block's first byte to its last; SETTINGS after the preface
-    int64_t streams_max;      // open at once; the guard allows twice as many, for races
+    int64_t header_bytes_max;  // one block of headers, compressed, with its frames' heads
+    int64_t headers_ms_max;    // from a block's first byte to its last; SETTINGS after the preface
+    int64_t streams_max;       // open at once; the guard allows twice as many, for races
+    int64_t message_bytes_max; // what gRPC takes, below 4 GiB - 1; 0: messages are not looked at
 };
 
 // What the peer does wrong. Order as in close reasons of metrics.h.
@@ -45,13 +49,15 @@ struct ls_guard_side {
     bool settled;           // the first frame, SETTINGS, has passed
 };
 
+struct ls_guard_stream; // in guard.c
+
 struct ls_guard {
     struct ls_guard_limits limits;
     struct ls_guard_side in, out; // from the peer, to the peer
     int preface_size;             // bytes of the client's preface seen
     enum ls_guard_verdict verdict;
-    int64_t opened, closed; // streams
-    uint32_t *streams;      // open ones in the order of their ids, and gaps of closed ones
+    int64_t opened, closed;          // streams
+    struct ls_guard_stream *streams; // open ones in the order of their ids, and gaps of closed ones
     size_t streams_size, streams_room;
     uint32_t last_stream;
     int64_t header_bytes;
@@ -64,10 +70,10 @@ struct ls_guard {
 
 void ls_guard_init(struct ls_guard *g, const struct ls_guard_limits *limits, int64_t now_ms);
 void ls_guard_done(struct ls_guard *g); // frees what it holds; zeroed or done before is fine
-// Bytes from the peer, before they are passed on. After a verdict that is not OK nothing of these
-// bytes may be passed on, nor before the preface is whole; the same verdict comes from then on.
-enum ls_guard_verdict ls_guard_in(struct ls_guard *g, const void *data, size_t size,
-                                  int64_t now_ms);
+// Bytes from the peer, before they are passed on; message lengths among them may change. After a
+// verdict that is not OK nothing of these bytes may be passed on, nor before the preface is whole;
+// the same verdict comes from then on.
+enum ls_guard_verdict ls_guard_in(struct ls_guard *g, void *data, size_t size, int64_t now_ms);
 // Bytes to the peer.
 enum ls_guard_verdict ls_guard_out(struct ls_guard *g, const void *data, size_t size,
                                    int64_t now_ms);

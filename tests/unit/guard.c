@@ -14,7 +14,7 @@ static const struct ls_guard_limits limits = {.resets_max = 10,
                                               .headers_ms_max = 500,
                                               .streams_max = 50};
 
-static enum ls_guard_verdict feed(struct ls_guard *g, const struct bytes *b)
+static enum ls_guard_verdict feed(struct ls_guard *g, struct bytes *b)
 {
     return ls_guard_in(g, b->data, b->size, 0);
 }
@@ -122,11 +122,13 @@ static void beginnings(void)
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ls_guard_init(&g, &limits, 0);
-        CHECK(ls_guard_in(&g, cases[i].text, strlen(cases[i].text), 0) == cases[i].want,
-              cases[i].name);
+        b.size = 0;
+        put_text(&b, cases[i].text);
+        CHECK(feed(&g, &b) == cases[i].want, cases[i].name);
         CHECK(!ls_guard_greeted(&g) && !ls_guard_late(&g, 100000), cases[i].name);
     }
     ls_guard_init(&g, &limits, 0);
+    b.size = 0;
     put_preface(&b);
     put(&b, HEADERS, READY, 1, 10, 0);
     CHECK(feed(&g, &b) == LS_GUARD_FRAME, "headers before settings");
@@ -227,8 +229,9 @@ static void blocks(void)
 
 static void times(void)
 {
-    static const uint8_t head[] = {0, 0, 10, DATA, 0, 0, 0, 0, 1};
-    static const uint8_t ping[] = {0, 0, 8, PING, 0, 0, 0, 0, 0, 1};
+    static uint8_t head[] = {0, 0, 10, DATA, 0, 0, 0, 0, 1};
+    static uint8_t text[] = "0123456789";
+    static uint8_t ping[] = {0, 0, 8, PING, 0, 0, 0, 0, 0, 1};
     struct ls_guard g;
     struct bytes b = {.size = 0};
 
@@ -248,7 +251,7 @@ static void times(void)
     CHECK(!ls_guard_late(&g, 2500) && ls_guard_late(&g, 2501), "a head is awaited");
     ls_guard_in(&g, head + 8, 1, 2400);
     CHECK(!ls_guard_late(&g, 100000), "data may take its time");
-    ls_guard_in(&g, "0123456789", 10, 90000);
+    ls_guard_in(&g, text, 10, 90000);
     ls_guard_in(&g, ping, 10, 100000);
     CHECK(ls_guard_late(&g, 100501), "a ping is awaited");
     ls_guard_done(&g);
@@ -306,6 +309,86 @@ static void long_stream(void)
     CHECK(g.streams_room <= 64, "gaps are closed");
     in(&g, RST, 0, 1, 4, 100000);
     CHECK(ls_guard_streams(&g) == 0, "the long stream is still known");
+    ls_guard_done(&g);
+}
+
+// The length that a message claims, byte for byte as it passes; cut anywhere.
+static void messages(void)
+{
+    static const struct {
+        const char *name;
+        uint32_t claims, want;
+    } cases[] = {
+        {"empty", 0, 0},
+        {"small", 5, 5},
+        {"as large as allowed", 0x20304, 0x20304},
+        {"one more", 0x20305, 0x20305},
+        {"two more", 0x20306, 0x20305},
+        {"a higher third byte", 0x20400, 0x20305},
+        {"a lower third byte", 0x202ff, 0x202ff},
+        {"a higher second byte", 0x30000, 0x20305},
+        {"a lower second byte", 0x1ffff, 0x1ffff},
+        {"a higher first byte", 0x1000000, 0x20305},
+        {"all", 0xffffffff, 0x20305},
+    };
+    static const struct ls_guard_limits with = {.resets_max = 10,
+                                                .control_frames_max = 20,
+                                                .header_bytes_max = 1000,
+                                                .headers_ms_max = 500,
+                                                .streams_max = 50,
+                                                .message_bytes_max = 0x20304};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int cut = 0; cut <= 5; cut++) {
+            struct ls_guard g = greeted_with(&with);
+            uint8_t bytes[9 + 5] = {0, 0, (uint8_t)cut, DATA, 0, 0, 0, 0, 1};
+            uint8_t more[9 + 5] = {0, 0, (uint8_t)(5 - cut), DATA, 0, 0, 0, 0, 1};
+            uint8_t head[5] = {1}, got[5];
+
+            in(&g, HEADERS, READY, 1, 10, 0);
+            in(&g, HEADERS, READY, 3, 10, 0);
+            in(&g, DATA, 0, 3, 1, 0); // the other stream's place is its own
+            for (int k = 0; k < 4; k++)
+                head[1 + k] = (uint8_t)(cases[i].claims >> (24 - 8 * k));
+            memcpy(bytes + 9, head, (size_t)cut);
+            memcpy(more + 9, head + cut, (size_t)(5 - cut));
+            ls_guard_in(&g, bytes, 9 + (size_t)cut, 0);
+            in(&g, DATA, 0, 3, 1, 0);
+            ls_guard_in(&g, more, 9 + (size_t)(5 - cut), 0);
+            memcpy(got, bytes + 9, (size_t)cut);
+            memcpy(got + cut, more + 9, (size_t)(5 - cut));
+            CHECK(got[0] == 1, cases[i].name);
+            CHECK(((uint32_t)got[1] << 24 | got[2] << 16 | got[3] << 8 | got[4]) == cases[i].want,
+                  cases[i].name);
+            ls_guard_done(&g);
+        }
+    }
+}
+
+// After a message comes the next one's head; its content is left as it is.
+static void message_runs(void)
+{
+    static const struct ls_guard_limits with = {.resets_max = 10,
+                                                .control_frames_max = 20,
+                                                .header_bytes_max = 1000,
+                                                .headers_ms_max = 500,
+                                                .streams_max = 50,
+                                                .message_bytes_max = 6};
+    static const uint8_t want[] = {0, 0, 0, 0, 6,    255, 255, 255, 255, 255, 255, 9,
+                                   0, 0, 0, 0, 0,    0,   0,   0,   7,   1,   2,   3,
+                                   4, 5, 6, 7, 0xff, 0,   0,   0,   2,   1,   1};
+    struct ls_guard g = greeted_with(&with);
+    uint8_t bytes[9 + sizeof want] = {0, 0, sizeof want, DATA, 0, 0, 0, 0, 1};
+
+    in(&g, HEADERS, READY, 1, 10, 0);
+    memcpy(bytes + 9, want, sizeof want);
+    bytes[9 + 11 + 5 + 1] = 0x80; // the third message claims two gigabytes
+    ls_guard_in(&g, bytes, sizeof bytes, 0);
+    CHECK(!memcmp(bytes + 9, want, sizeof want), "a run of messages");
+    bytes[4] = 8; // padded: not looked at
+    bytes[9 + 11 + 5 + 1] = 0x80;
+    ls_guard_in(&g, bytes, sizeof bytes, 0);
+    CHECK(bytes[9 + 11 + 5 + 1] == 0x80, "padded data");
     ls_guard_done(&g);
 }
 
@@ -418,6 +501,8 @@ int main(void)
     times();
     streams();
     long_stream();
+    messages();
+    message_runs();
     honest();
     pings();
     borders();
