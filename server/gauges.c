@@ -201,6 +201,8 @@ static void put_decoders(struct ls_text *t, const struct ls_engine *e)
         measured_us = now;
     }
     put(t, LS_GAUGE_DECODERS_RSS, (double)bytes);
+    put(t, LS_GAUGE_SPOOL, (double)ls_decode_pool_spooled(e->decoders));
+    put(t, LS_GAUGE_SPOOL_MAX, (double)e->opt.spool_total_bytes_max);
 }
 
 static void put_port(struct ls_text *t, const struct ls_engine *e, const struct ls_rpc *rpc)
@@ -282,7 +284,6 @@ void ls_gauges_text(struct ls_text *t, struct ls_engine *engine, const struct ls
     put_admission(t, engine);
     put_work(t, engine);
     put_decoders(t, engine);
-    put(t, LS_GAUGE_SPOOL_MAX, (double)engine->opt.spool_total_bytes_max);
     put_port(t, engine, rpc);
     put_process(t);
 }
