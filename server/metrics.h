@@ -33,8 +33,10 @@ enum ls_method_idx { LS_METHODS(LS_METHOD_ENUM) LS_METHOD_OTHER, LS_METHOD_COUNT
 #define LS_LABEL_SETS(X)                                                                           \
     X(NONE, "")                                                                                    \
     X(REASON, "reason")                                                                            \
-    X(CLASS, "class") X(ACTION, "action") X(STAGE, "stage") X(METHOD, "method") X(CODE, "code")    \
-        X(RESULT, "result") X(INPUT, "input") X(CLOSE, "cause")
+    X(CLASS, "class")                                                                              \
+    X(ACTION, "action")                                                                            \
+    X(STAGE, "stage") X(METHOD, "method") X(CODE, "code") X(RESULT, "result") X(INPUT, "input")    \
+        X(CLOSE, "cause")
 #define LS_LABEL_ENUM(set, key) LS_LABEL_##set,
 enum ls_label_set { LS_LABEL_SETS(LS_LABEL_ENUM) LS_LABEL_SET_COUNT };
 #undef LS_LABEL_ENUM
@@ -71,7 +73,7 @@ enum {
     C(STAGE_US, "lipstream_stage_seconds_total", STAGE, NONE,                                      \
       "time of one thread each stage took")                                                        \
     C(LIVE_LATE, "lipstream_live_late_frames_total", NONE, NONE,                                   \
-      "frames of live sessions that left more than half a second after their inputs")              \
+      "frames of live sessions that left later than --live-lag-max after their inputs")            \
     C(CONNECTIONS, "lipstream_connections_total", NONE, NONE, "connections accepted")              \
     C(CLOSED, "lipstream_connections_closed_total", CLOSE, NONE, "connections closed, by cause")   \
     C(RELOADS, "lipstream_reloads_total", CODE, NONE, "reloads of certificates and tokens")        \
@@ -102,7 +104,7 @@ enum ls_histogram { LS_METRICS(LS_METRIC_C, LS_METRIC_H) LS_HISTOGRAMS };
 // knows already. Those named process_ are called as in Prometheus's own client libraries.
 #define LS_GAUGES(G)                                                                               \
     G(INFO, gauge, "lipstream_info", "version, backend, device, arithmetic, generator, detector",  \
-      "1; what this server is")                                                                    \
+      "always 1: what this server is")                                                             \
     G(READY, gauge, "lipstream_ready", "", "1 while new calls are taken, as /readyz says")         \
     G(DRAINING, gauge, "lipstream_draining", "", "1 from SIGTERM on")                              \
     G(DEVICE_LOST, gauge, "lipstream_device_lost", "", "1 when the device failed for good")        \
@@ -115,17 +117,17 @@ enum ls_histogram { LS_METRICS(LS_METRIC_C, LS_METRIC_H) LS_HISTOGRAMS };
     G(LIVE_LOAD, gauge, "lipstream_live_load_ratio", "resource",                                   \
       "promised to live sessions, of what --live-load-max allows")                                 \
     G(PIXELS, gauge, "lipstream_frame_pixels", "", "pixels reserved for frames in memory")         \
-    G(PIXELS_MAX, gauge, "lipstream_frame_pixels_limit", "", "its limit")                          \
+    G(PIXELS_MAX, gauge, "lipstream_frame_pixels_limit", "", "pixels that may be reserved")        \
     G(SPOOL, gauge, "lipstream_spool_bytes", "", "disk held by inputs")                            \
-    G(SPOOL_MAX, gauge, "lipstream_spool_limit_bytes", "", "its limit")                            \
+    G(SPOOL_MAX, gauge, "lipstream_spool_limit_bytes", "", "disk that inputs may hold")            \
     G(CONNECTIONS, gauge, "lipstream_connections_open", "", "connections to the gRPC port")        \
-    G(CONNECTIONS_MAX, gauge, "lipstream_connections_limit", "", "its limit")                      \
+    G(CONNECTIONS_MAX, gauge, "lipstream_connections_limit", "", "connections at once")            \
     G(DEVICE_QUEUE, gauge, "lipstream_device_queue_items", "class, kind",                          \
       "work that waits for the device: faces, or small (detection, mel)")                          \
     G(ENCODE_QUEUE, gauge, "lipstream_encode_queue_jobs", "", "encode jobs that wait")             \
     G(LANES, gauge, "lipstream_device_lanes", "", "threads that feed the device")                  \
     G(BATCH_MAX, gauge, "lipstream_batch_faces_limit", "", "faces that fit one device batch")      \
-    G(DECODERS, gauge, "lipstream_decode_processes", "state", "decode processes")                  \
+    G(DECODERS, gauge, "lipstream_decode_processes", "state", "decode processes, warm or busy")    \
     G(DECODERS_RSS, gauge, "lipstream_decode_memory_bytes", "",                                    \
       "resident memory of all decode processes; measured at most once in ten seconds")             \
     G(CERTIFICATE, gauge, "lipstream_certificate_left_seconds", "",                                \
@@ -135,7 +137,7 @@ enum ls_histogram { LS_METRICS(LS_METRIC_C, LS_METRIC_H) LS_HISTOGRAMS };
     G(RSS, gauge, "process_resident_memory_bytes", "", "resident memory")                          \
     G(VIRTUAL, gauge, "process_virtual_memory_bytes", "", "virtual memory")                        \
     G(FDS, gauge, "process_open_fds", "", "open descriptors")                                      \
-    G(FDS_MAX, gauge, "process_max_fds", "", "its limit")                                          \
+    G(FDS_MAX, gauge, "process_max_fds", "", "descriptors that may be open")                       \
     G(START, gauge, "process_start_time_seconds", "", "when the server started, since 1970")
 #define LS_GAUGE_ENUM(id, type, name, labels, help) LS_GAUGE_##id,
 enum ls_gauge { LS_GAUGES(LS_GAUGE_ENUM) LS_GAUGE_COUNT };

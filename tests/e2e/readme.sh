@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The README against the program: its tables of options and reasons are those of the headers, its table of
-# warnings names just the warnings that the code gives, the server prints the same options, and every
-# relative link leads to a file. `tests/e2e/readme.sh --write` puts the generated tables into the README.
+# The README against the program: its tables of options, reasons and metrics are those of the headers, its
+# table of warnings names just the warnings that the code gives, the server prints the same options, and
+# every relative link leads to a file. `tests/e2e/readme.sh --write` puts the generated tables into the README.
 set -u
 build=${LS_BUILD:-build/release}
 work=$(mktemp -d)
@@ -22,7 +22,7 @@ section()
     sed -n "/^<!-- $1 -->\$/,/^<!-- \/$1 -->\$/p" "${2:-README.md}" | sed '1d;$d'
 }
 
-for name in options reasons; do
+for name in options reasons metrics; do
     "$work/tables" $name >"$work/$name"
     if [ "${1-}" = --write ]; then
         sed -i -e "/^<!-- $name -->\$/r $work/$name" -e "/^<!-- $name -->\$/,/^<!-- \/$name -->\$/{/^|/d}" README.md
