@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Measures the service under load and writes bench/results/<processor>-load-<date>.csv: calls a second (ghz), many
+# sessions through Envoy, twice what the machine can take (live callers alone, then beside batch callers), and a
+# soak of mixed callers. What happened over time is drawn into build/bench/plots.
+#
+#   bench/load.sh                      everything; 45 minutes
+#   bench/load.sh --seconds 60 --soak 300   shorter: of each overload, of the soak
+#   bench/load.sh overload mixed       only these (ghz, many, overload, raw, mixed, soak)
+#
+# Rows are bench,case,value,unit; lines with # name machine, commit and date. Nothing else should run. Ends with
+# status 1 when something was not as it must be; what it was is printed as FAIL.
+set -euo pipefail
+
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+cd "$root"
+build=build/release
+seconds=300
+soak=1800
+what=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seconds) seconds=$2 && shift ;;
+    --soak) soak=$2 && shift ;;
+    ghz | many | overload | raw | mixed | soak) what+=("$1") ;;
+    *)
+        echo "load: unknown option $1; see the head of bench/load.sh" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+[ ${#what[@]} -gt 0 ] || what=(ghz many overload raw mixed soak)
+
+docker/deps.sh --test
+docker/deps.sh --bench
+mkdir -p build/bench bench/results
+if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON &&
+    cmake --build $build -j "$(nproc)" --target lipstreamd lipstream-decode; } >build/bench/build.log 2>&1; then
+    tail -n 20 build/bench/build.log >&2
+    exit 1
+fi
+export LS_BUILD=$root/$build
+
+cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
+slug=$(printf '%s' "${cpu:-$(uname -m)}" | tr 'A-Z' 'a-z' | sed -E 's/\((r|tm)\)//g; s/[^a-z0-9]+/-/g; s/^-|-$//g')
+out=bench/results/$slug-x$(nproc)-load-$(date +%Y-%m-%d).csv
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+git diff --quiet HEAD 2>/dev/null || commit="$commit with changes"
+
+one()
+{
+    case $1 in
+    ghz | many) build/venv/bin/python bench/load_fleet.py "$1" ;;
+    overload) build/venv/bin/python bench/load_overload.py --seconds "$seconds" --out build/bench/overload.csv ;;
+    raw)
+        build/venv/bin/python bench/load_overload.py --seconds "$seconds" --source raw \
+            --out build/bench/overload-raw.csv
+        ;;
+    mixed)
+        build/venv/bin/python bench/load_overload.py --seconds "$seconds" --batch 4 \
+            --label "overload beside 4 batch callers" --out build/bench/overload-mixed.csv
+        ;;
+    soak) build/venv/bin/python bench/load_soak.py --seconds "$soak" --out build/bench/soak.csv ;;
+    esac
+}
+
+measure()
+{
+    local status=0 name
+    echo "# machine: ${cpu:-unknown}, $(nproc) processors, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+    echo "# commit: $commit"
+    echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
+    echo "# load before: $(cut -d' ' -f1-3 /proc/loadavg)"
+    echo "bench,case,value,unit"
+    for name in "${what[@]}"; do
+        one "$name" || status=1
+    done
+    return $status
+}
+status=0
+rm -f build/bench/overload*.csv build/bench/soak.csv
+measure | tee build/bench/load.csv || status=1
+grep -E '^(#|bench,|load,)' build/bench/load.csv >"$out"
+series=(build/bench/overload*.csv build/bench/soak.csv)
+for name in "${series[@]}"; do
+    [ ! -f "$name" ] || build/venv/bin/python bench/load_plot.py "$name" >&2
+done
+echo "written: $out" >&2
+exit $status
