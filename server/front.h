@@ -26,6 +26,12 @@ struct ls_peer {
     char certificate[128]; // its first DNS, URI or e-mail name, else its common name; "" if none
 };
 
+// HTTP/2 streams of a connection that opt allows, 0 replaced.
+int64_t ls_front_streams_max(const struct ls_options *opt);
+// What gRPC is to take of one message: twice ours, so that a message somewhat too large is refused
+// by us, with a reason. A larger one is gRPC's to refuse, and the guard's.
+int64_t ls_front_message_bytes_max(const struct ls_options *opt);
+
 // Listens on opt->listen: "host:port", "[v6]:port", or ":port" (all addresses); port 0 takes a free
 // one. tls NULL: plain. metrics may be NULL. on_socket comes on the front's thread, once a
 // connection's preface has arrived; it owns fd, which speaks plain HTTP/2, and is not called after
@@ -34,17 +40,19 @@ LS_MUST int ls_front_open(struct ls_front **out, const struct ls_options *opt, s
                           struct ls_metrics *metrics, void (*on_socket)(void *user, int fd),
                           void *user, struct ls_err *err);
 const char *ls_front_address(const struct ls_front *f); // as bound, numeric
-// Who is behind a descriptor that on_socket got. Zeroed if unknown.
+// Who is behind a descriptor that on_socket got; gRPC calls such a peer "fd:N". Zeroed if unknown.
+// A number that gRPC closed may be another connection's soon; a call of the old one is dead then.
 void ls_front_peer(struct ls_front *f, int fd, struct ls_peer *out);
-// Every connection hears GOAWAY (NO_ERROR, all streams so far go on), and each new one does after
-// its preface; the port stays open. Callers go elsewhere with new calls, and those that still come
-// are answered by our methods.
+// Every connection hears GOAWAY (NO_ERROR, all streams so far go on); the port stays open. Callers
+// go elsewhere with new calls. Those that still come hear it after their first call began, or after
+// a second: our methods answer them, and they are not sent away before they could ask.
 void ls_front_drain(struct ls_front *f);
 // Closes the port; connections live until gRPC or the peer closes them. on_socket has run for the
 // last time when this returns.
 void ls_front_stop(struct ls_front *f);
 int ls_front_connections(const struct ls_front *f); // open now
-// Closes what is left, joins the thread. Accepts NULL.
+// What gRPC said last goes out, what is left is closed (a second at most), the thread is joined.
+// Accepts NULL.
 void ls_front_close(struct ls_front **f);
 
 #endif

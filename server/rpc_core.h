@@ -11,7 +11,6 @@
 
 #include "server/front.h"
 #include "server/rpc.h"
-#include "server/rpc_accept.h"
 #include "server/rpc_call.h"
 
 // An operation that gRPC works on; its address is the tag. on_done runs on the loop.
@@ -45,13 +44,14 @@ struct ls_rpc {
     struct ls_front *front;
     struct ls_tls *tls; // NULL: plain
     struct ls_auth *auth;
-    struct ls_accept *accept;
     struct ls_call *first; // all calls, accepted or waiting for a caller
     int call_count;
     int running_count; // of them, those that a caller has begun
-    // In this order: calls are refused; gRPC was told to shut down; it has; our last call is gone.
-    bool draining, closing, shut, drained;
-    uv_timer_t drain_timer;
+    // In this order: calls are refused; the port is closed; gRPC was told to shut down; it has; our
+    // last call is gone. overdue: running calls have had their time. hurry: nothing is waited for.
+    bool draining, stopped, closing, shut, drained, overdue, hurry;
+    uint64_t shut_ms;                    // when gRPC and our calls were done
+    uv_timer_t delay_timer, drain_timer; // until the port closes; until calls are cut off
     struct ls_op shutdown_op;
     void (*on_drained)(void *user);
     void *user;

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parts of the gRPC side that need no call: the wire walker on cut and hostile bytes, the
-// memory budget of a message, UTF-8, statuses with their details, and addresses to listen on.
-#include <arpa/inet.h>
+// memory budget of a message, UTF-8, statuses with their details.
 #include <stdint.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <google/rpc/error_details.pb-c.h>
 #include <google/rpc/status.pb-c.h>
 #include <grpc/status.h>
 #include <lipstream/v1/lip_sync.pb-c.h>
-#include <uv.h>
 
-#include "server/rpc_accept.h"
 #include "server/rpc_pb.h"
 #include "server/rpc_status.h"
 #include "tests/unit/_check.h"
@@ -208,48 +203,6 @@ static void many(void)
     google__rpc__status__free_unpacked(status, NULL);
 }
 
-static int accepted_count;
-
-static void on_socket(void *user, int fd)
-{
-    struct ls_accept *const *a = user;
-
-    CHECK(!strncmp(ls_accept_peer(*a, fd), "127.0.0.1:", 10), "peer is known");
-    accepted_count++;
-    close(fd);
-    ls_accept_stop(*a);
-}
-
-static void listening(void)
-{
-    static const char *const bad[] = {
-        "",      "localhost", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536",
-        "::1:0", "[::1:0",    "[::1]",     ":-1"};
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct ls_accept *a = NULL, *b = NULL;
-    struct ls_err err = {0};
-    uv_loop_t loop;
-    int fd;
-
-    uv_loop_init(&loop);
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        CHECK(ls_accept_open(&a, &loop, bad[i], on_socket, &a, &err) == LS_EFIELD && !a, bad[i]);
-    if (CHECK(ls_accept_open(&a, &loop, "127.0.0.1:0", on_socket, &a, &err) == 0, "a free port")) {
-        CHECK(ls_accept_open(&b, &loop, ls_accept_address(a), on_socket, &b, &err) == LS_EIO && !b,
-              "a taken port");
-        to.sin_port = htons((uint16_t)atoi(strrchr(ls_accept_address(a), ':') + 1));
-        fd = socket(AF_INET, SOCK_STREAM, 0);
-        CHECK(!connect(fd, (struct sockaddr *)&to, sizeof to), "connect");
-        uv_run(&loop, UV_RUN_DEFAULT); // until on_socket stops it
-        CHECK(accepted_count == 1, "accepted");
-        close(fd);
-        ls_accept_close(&a);
-    }
-    ls_accept_close(&b); // accepts NULL
-    uv_run(&loop, UV_RUN_DEFAULT);
-    CHECK(uv_loop_close(&loop) == 0, "all handles closed");
-}
-
 int main(void)
 {
     walk();
@@ -258,6 +211,5 @@ int main(void)
     utf8();
     statuses();
     many();
-    listening();
     return check_done();
 }
