@@ -3,7 +3,7 @@
 // close run on the loop; lane_run on the device threads. They share the lines of what waits and the
 // lists of what runs (under the lock), and the done stack (atomic; it wakes the loop on
 // empty-to-full only). Who is next is decided by batch_lines.c.
-#include "batch.h"
+#include "server/batch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,10 +14,10 @@
 
 #include <uv.h>
 
-#include "batch_lines.h"
-#include "clock.h"
-#include "infer.h"
-#include "metrics.h"
+#include "server/batch_lines.h"
+#include "server/clock.h"
+#include "server/infer.h"
+#include "server/metrics.h"
 
 enum { LANES_MAX = 256, TAKE_MAX = 64 };
 

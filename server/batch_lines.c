@@ -3,11 +3,11 @@
 // its due time, all other in order of arrival. What a device has begun of class batch is counted,
 // not listed: a face remembers how many of them were finished when it came, and so knows how many
 // it has met. The caller's lock guards everything.
-#include "batch_lines.h"
+#include "server/batch_lines.h"
 
 #include <stddef.h>
 
-#include "clock.h"
+#include "server/clock.h"
 
 enum { SMALL_RUN_MAX = 4 }; // small launches, 2 ms or less, between two looks at the faces
 

@@ -4,13 +4,13 @@
 // every face in that batch. A device with memory of its own takes faces as whole jobs instead, up
 // to `depth` batches at a time. A face that is revoked meanwhile is let go of before the next step
 // of its network, not at the batch's end: its session waits for it to free its memory.
-#include "infer.h"
+#include "server/infer.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
+#include "server/clock.h"
 
 // A batch begun at the device.
 struct flight {

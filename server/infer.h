@@ -5,7 +5,7 @@
 #ifndef LS_INFER_H
 #define LS_INFER_H
 
-#include "batch.h"
+#include "server/batch.h"
 
 struct ls_infer; // a lane and its staging buffers for batch_max faces
 

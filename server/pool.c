@@ -2,7 +2,7 @@
 // Jobs for the thread pool. Flow: outlet -> here -> libuv's threads -> back to the outlet. Loop
 // thread, but for run_job. libuv's own queue knows no classes; so it is never given more jobs than
 // it has threads for, and the line is kept here, which a failing session's job leaves at once.
-#include "pool.h"
+#include "server/pool.h"
 
 #include <assert.h>
 #include <stdlib.h>
