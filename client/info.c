@@ -1,42 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// `lipstream info`: GetServerInfo as a table for people or as JSON. One unary call; a signal ends
-// the process, for nothing is held that would need cleaning.
+// `lipstream info`: GetServerInfo as a table for people or as JSON.
 #include "client/info.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/json.h"
-#include "client/link.h"
-#include "client/report.h"
+#include "client/unary.h"
 #include "client/view.h"
-
-// Waits for the call's end; data is the reply (malloc'ed), NULL if there was none.
-static void call(struct ls_link *link, uint8_t **data, size_t *size)
-{
-    struct ls_link_event event;
-    int sends = 0;
-    bool over = false, ended = false;
-
-    ls_link_send(link, "", 0, NULL, 0); // an empty GetServerInfoRequest
-    ls_link_receive(link);
-    while (!over || !ended) {
-        struct pollfd p = {.fd = ls_link_fd(link), .events = POLLIN};
-
-        poll(&p, 1, -1);
-        while (ls_link_take(link, &event)) {
-            if (event.kind == LS_LINK_SENT && sends++ == 0)
-                ls_link_half_close(link);
-            over |= event.kind == LS_LINK_STATUS;
-            if (event.kind != LS_LINK_MESSAGE)
-                continue;
-            ended = true;
-            *data = event.data;
-            *size = event.size;
-        }
-    }
-}
 
 static void print_model(struct ls_view *v, const char *label, const Lipstream__V1__Model *m)
 {
@@ -131,27 +102,12 @@ static int print_reply(const struct ls_client_options *opt, const uint8_t *data,
 
 int ls_info_run(const struct ls_client_options *opt)
 {
-    struct ls_fault fault = {0};
-    struct ls_link *link = NULL;
-    struct ls_view errors;
     uint8_t *data = NULL;
     size_t size = 0;
-    int exit_code;
+    int exit_code = ls_unary_call(opt, "/lipstream.v1.LipSync/GetServerInfo", &data, &size);
 
-    ls_view_open(&errors, stderr, LS_PROGRESS_NONE);
-    if (ls_link_open(&link, opt->server, "/lipstream.v1.LipSync/GetServerInfo", opt->timeout_s,
-                     &fault) < 0) {
-        ls_view_line(&errors, "lipstream: %s", fault.text);
-        return fault.exit_code;
-    }
-    call(link, &data, &size);
-    if (ls_link_status(link)->code != 0) {
-        ls_report_status(&errors, ls_link_status(link));
-        exit_code = LS_EXIT_STATUS + ls_link_status(link)->code;
-    } else {
+    if (exit_code == LS_EXIT_OK)
         exit_code = print_reply(opt, data, size);
-    }
     free(data);
-    ls_link_close(&link);
     return exit_code;
 }

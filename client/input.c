@@ -29,6 +29,7 @@ int ls_input_open(struct ls_input *in, const char *path, size_t chunk, struct ls
     in->fd = fd;
     in->name = standard ? "standard input" : path;
     in->size = S_ISREG(st.st_mode) ? st.st_size : -1;
+    in->start = in->size >= 0 ? lseek(fd, 0, SEEK_CUR) : -1;
     in->chunk = chunk;
     // One byte more than a WAV header and a sniff need, whatever the chunk is.
     in->data = malloc(chunk < 64 ? 64 : chunk);
@@ -124,6 +125,16 @@ double ls_input_wav_seconds(const struct ls_input *in)
     // Bytes a second stand at 28 of the usual header (RIFF, 1991: WAVEFORMAT.nAvgBytesPerSec).
     rate = d[28] | (uint32_t)d[29] << 8 | (uint32_t)d[30] << 16 | (uint32_t)d[31] << 24;
     return rate ? (double)in->size / rate : 0;
+}
+
+int ls_input_rewind(struct ls_input *in, struct ls_fault *fault)
+{
+    if (lseek(in->fd, in->start, SEEK_SET) < 0)
+        return ls_fault_set(fault, LS_EXIT_LOCAL, "%s: %s", in->name, strerror(errno));
+    in->have = 0;
+    in->sent = 0;
+    in->eof = in->ended = false;
+    return 0;
 }
 
 void ls_input_close(struct ls_input *in)

@@ -19,6 +19,7 @@ struct ls_input {
     bool eof;           // nothing more to read
     bool ended;         // its last message was handed out
     int64_t size;       // bytes in all; -1: not known (a pipe)
+    int64_t start;      // where it stood when it was opened
     int64_t sent;
     double bytes_per_s; // pace; 0: as fast as the server takes them
 };
@@ -40,6 +41,8 @@ bool ls_input_sniffable(const struct ls_input *in);
 bool ls_input_is_still(const struct ls_input *in);
 // Seconds of a RIFF WAVE file by its header, 0 if it is something else.
 double ls_input_wav_seconds(const struct ls_input *in);
+// From its beginning again; only where size is known.
+LS_MUST int ls_input_rewind(struct ls_input *in, struct ls_fault *fault);
 void ls_input_close(struct ls_input *in); // accepts one that was never opened (data NULL)
 
 #endif

@@ -20,6 +20,8 @@
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
+#include "client/secure.h"
+
 enum { EVENTS_MAX = 4, MESSAGE_BYTES_MAX = 16 << 20 };
 enum tag { TAG_START = 1, TAG_SEND, TAG_RECEIVE, TAG_STATUS };
 
@@ -33,6 +35,8 @@ struct ls_link {
 
     // Written by C-core while an operation is open, read by the waiter when it has completed.
     grpc_metadata_array initial, trailing;
+    grpc_metadata sent[2]; // priority and token, of which gRPC keeps no copy until they are sent
+    size_t sent_count;
     grpc_byte_buffer *received;
     grpc_status_code code;
     grpc_slice details;
@@ -91,8 +95,19 @@ static void take_message(struct ls_link *link, struct ls_link_event *event)
     link->received = NULL;
 }
 
+// An answer that is a refusal alone has its metadata in the trailers.
+static void take_session_id(struct ls_link *link, const grpc_metadata_array *from)
+{
+    for (size_t i = 0; i < from->count; i++)
+        if (grpc_slice_str_cmp(from->metadata[i].key, "lipstream-session-id") == 0 &&
+            !link->status.session_id)
+            link->status.session_id = grpc_slice_to_c_string(from->metadata[i].value);
+}
+
 static void take_status(struct ls_link *link)
 {
+    take_session_id(link, &link->initial);
+    take_session_id(link, &link->trailing);
     link->status.code = (int)link->code;
     link->status.message = grpc_slice_to_c_string(link->details);
     for (size_t i = 0; i < link->trailing.count; i++) {
@@ -145,13 +160,23 @@ static void *waiter_main(void *user)
     }
 }
 
-static grpc_channel *open_channel(const char *server)
+static grpc_channel_credentials *credentials(const struct ls_secure *secure)
 {
-    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
+    grpc_ssl_pem_key_cert_pair pair = {.private_key = secure->key, .cert_chain = secure->cert};
+
+    if (!secure->tls)
+        return grpc_insecure_credentials_create();
+    return grpc_ssl_credentials_create_ex(secure->roots, secure->key ? &pair : NULL, NULL, NULL);
+}
+
+static grpc_channel *open_channel(const char *server, const struct ls_secure *secure)
+{
+    grpc_channel_credentials *creds = credentials(secure);
     char size_key[] = GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH;
     char proxy_key[] = GRPC_ARG_ENABLE_HTTP_PROXY;
     char ahead_key[] = GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES;
     char probe_key[] = GRPC_ARG_HTTP2_BDP_PROBE;
+    char name_key[] = GRPC_SSL_TARGET_NAME_OVERRIDE_ARG;
     // bdp_probe 0: a window of a fixed size. With the probe, a client that writes to a slow pipe
     // was given up to 32 MB ahead. No proxy: the default server is this machine.
     grpc_arg args[] = {
@@ -159,26 +184,46 @@ static grpc_channel *open_channel(const char *server)
         {.type = GRPC_ARG_INTEGER, .key = proxy_key, .value.integer = 0},
         {.type = GRPC_ARG_INTEGER, .key = ahead_key, .value.integer = 1 << 20},
         {.type = GRPC_ARG_INTEGER, .key = probe_key, .value.integer = 0},
+        {.type = GRPC_ARG_STRING, .key = name_key, .value.string = (char *)secure->server_name},
     };
-    grpc_channel_args all = {.num_args = sizeof(args) / sizeof(args[0]), .args = args};
-    grpc_channel *channel = grpc_channel_create(server, plain, &all);
+    grpc_channel_args all = {.num_args = sizeof(args) / sizeof(args[0]) - !secure->server_name,
+                             .args = args};
+    grpc_channel *channel = creds ? grpc_channel_create(server, creds, &all) : NULL;
 
-    grpc_channel_credentials_release(plain);
+    grpc_channel_credentials_release(creds);
     return channel;
 }
 
-static void start_call(struct ls_link *link, const char *method, double timeout_s)
+static void add_metadata(struct ls_link *link, const char *key, const char *before,
+                         const char *value)
+{
+    grpc_metadata *m = &link->sent[link->sent_count++];
+    size_t size = strlen(before), more = strlen(value);
+    grpc_slice text = grpc_slice_malloc(size + more);
+
+    memcpy(GRPC_SLICE_START_PTR(text), before, size);
+    memcpy(GRPC_SLICE_START_PTR(text) + size, value, more);
+    m->key = grpc_slice_from_static_string(key);
+    m->value = text;
+}
+
+static void start_call(struct ls_link *link, const struct ls_link_params *params)
 {
     gpr_timespec deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC);
-    grpc_slice name = grpc_slice_from_copied_string(method);
+    grpc_slice name = grpc_slice_from_copied_string(params->method);
     grpc_op ops[2];
 
-    if (timeout_s > 0)
-        deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                gpr_time_from_micros((int64_t)(timeout_s * 1e6), GPR_TIMESPAN));
+    if (params->timeout_s > 0)
+        deadline =
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                         gpr_time_from_micros((int64_t)(params->timeout_s * 1e6), GPR_TIMESPAN));
     link->call = grpc_channel_create_call(link->channel, NULL, GRPC_PROPAGATE_DEFAULTS, link->queue,
                                           name, NULL, deadline, NULL);
     grpc_slice_unref(name);
+    if (params->priority)
+        add_metadata(link, "lipstream-priority", "", params->priority);
+    if (params->secure->token)
+        add_metadata(link, "authorization", "Bearer ", params->secure->token);
 
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
@@ -188,15 +233,17 @@ static void start_call(struct ls_link *link, const char *method, double timeout_
     start(link, ops, 1, TAG_STATUS);
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[0].data.send_initial_metadata.metadata = link->sent;
+    ops[0].data.send_initial_metadata.count = link->sent_count;
     ops[1].op = GRPC_OP_RECV_INITIAL_METADATA;
     ops[1].data.recv_initial_metadata.recv_initial_metadata = &link->initial;
     start(link, ops, 2, TAG_START);
 }
 
-int ls_link_open(struct ls_link **out, const char *server, const char *method, double timeout_s,
-                 struct ls_fault *fault)
+int ls_link_open(struct ls_link **out, const struct ls_link_params *params, struct ls_fault *fault)
 {
     struct ls_link *link = calloc(1, sizeof(*link));
+    const char *what = "cannot start a thread";
 
     if (!link)
         return ls_fault_set(fault, LS_EXIT_LOCAL, "out of memory");
@@ -208,15 +255,17 @@ int ls_link_open(struct ls_link **out, const char *server, const char *method, d
     grpc_metadata_array_init(&link->trailing);
     link->details = grpc_empty_slice();
     link->queue = grpc_completion_queue_create_for_next(NULL);
-    link->channel = open_channel(server);
+    link->channel = open_channel(params->server, params->secure);
     link->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (link->fd >= 0)
+    if (!link->channel)
+        what = "a certificate or key cannot be used (--ca, --cert, --key)";
+    else if (link->fd >= 0)
         link->waiting = pthread_create(&link->waiter, NULL, waiter_main, link) == 0;
     if (!link->waiting) {
         ls_link_close(&link);
-        return ls_fault_set(fault, LS_EXIT_LOCAL, "cannot start a thread");
+        return ls_fault_set(fault, LS_EXIT_LOCAL, "%s", what);
     }
-    start_call(link, method, timeout_s);
+    start_call(link, params);
     *out = link;
     return 0;
 }
@@ -315,8 +364,11 @@ void ls_link_close(struct ls_link **pointer)
         grpc_channel_destroy(link->channel);
     grpc_metadata_array_destroy(&link->initial);
     grpc_metadata_array_destroy(&link->trailing);
+    for (size_t i = 0; i < link->sent_count; i++)
+        grpc_slice_unref(link->sent[i].value);
     grpc_slice_unref(link->details);
     gpr_free(link->status.message);
+    gpr_free(link->status.session_id);
     free(link->status.details);
     if (link->fd >= 0)
         close(link->fd);

@@ -13,6 +13,8 @@
 
 #include "client/text.h"
 
+struct ls_secure;
+
 enum ls_link_kind {
     LS_LINK_SENT,    // the message (or half-close) was taken; ok is false if the call is over
     LS_LINK_MESSAGE, // a message; data is NULL at the end of the stream
@@ -29,15 +31,23 @@ struct ls_link_event {
 struct ls_link_status {
     int code;
     char *message;    // never NULL
+    char *session_id; // that the server gave the call; NULL if none
     uint8_t *details; // google.rpc.Status as bytes, NULL if none
     size_t details_size;
 };
 
+struct ls_link_params {
+    const char *server, *method;    // "/package.Service/Method"
+    const struct ls_secure *secure; // must outlive the link
+    const char *priority;           // NULL: the server's default
+    double timeout_s;               // 0: no deadline
+};
+
 struct ls_link;
 
-// Starts a call of method ("/package.Service/Method"). timeout_s 0: no deadline.
-LS_MUST int ls_link_open(struct ls_link **out, const char *server, const char *method,
-                         double timeout_s, struct ls_fault *fault);
+// Starts a call.
+LS_MUST int ls_link_open(struct ls_link **out, const struct ls_link_params *params,
+                         struct ls_fault *fault);
 int ls_link_fd(const struct ls_link *link); // readable when an event waits
 // Sends head and body, joined, as one message (both are copied). Only after the last one's event.
 void ls_link_send(struct ls_link *link, const void *head, size_t head_size, const void *body,

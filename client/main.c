@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // lipstream, the command-line client: `sync` streams a face and a voice to a server and writes the
-// video that comes back, `info` asks what the server is. Only the LC_CTYPE part of the locale is
-// taken: numbers on the command line and in CSV files have a point everywhere.
+// video that comes back, `info` asks what the server is, `health` whether it serves. Only the
+// LC_CTYPE part of the locale is taken: numbers on the command line and in CSV files have a point
+// everywhere.
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
 
+#include "client/health.h"
 #include "client/info.h"
 #include "client/options.h"
 #include "client/sync.h"
@@ -50,6 +52,11 @@ int main(int argc, char **argv)
         if (ls_client_options_info(&opt, argc - 2, argv + 2, &fault) < 0)
             return fail(&fault);
         return ls_info_run(&opt);
+    }
+    if (strcmp(command, "health") == 0) {
+        if (ls_client_options_health(&opt, argc - 2, argv + 2, &fault) < 0)
+            return fail(&fault);
+        return ls_health_run(&opt);
     }
     ls_client_options_help(stderr);
     return LS_EXIT_USAGE;

@@ -7,7 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
-enum kind { TEXT, COUNT, SECONDS, ENUM, INT32, FLOAT_VALUE, INT32_VALUE, WORDS, PROGRESS, PACE };
+enum kind {
+    FLAG,
+    TEXT,
+    COUNT,
+    SECONDS,
+    ENUM,
+    INT32,
+    FLOAT_VALUE,
+    INT32_VALUE,
+    WORDS,
+    PROGRESS,
+    PACE,
+    PRIORITY
+};
 
 struct row {
     const char *name, *value, *help;
@@ -25,8 +38,19 @@ struct row {
 static const struct row server_rows[] = {
     {"server", "HOST:PORT", "default 127.0.0.1:50051, or $LIPSTREAM_SERVER", TEXT, AT(server), 0,
      NULL, NULL},
-    {"timeout", "SECONDS", "give up after so long; default never", SECONDS, AT(timeout_s), 0, NULL,
+    {"timeout", "SECONDS", "give up after so long; default never, health 5", SECONDS, AT(timeout_s),
+     0, NULL, NULL},
+    {"tls", NULL, "encrypt, and check the server's certificate by the system's authorities", FLAG,
+     AT(tls), 0, NULL, NULL},
+    {"ca", "FILE", "authorities (PEM) in place of the system's; implies --tls", TEXT, AT(ca), 0,
+     NULL, NULL},
+    {"cert", "FILE", "certificate chain (PEM) of this side; implies --tls", TEXT, AT(cert), 0, NULL,
      NULL},
+    {"key", "FILE", "its private key (PEM)", TEXT, AT(key), 0, NULL, NULL},
+    {"server-name", "NAME", "that its certificate must have, if not HOST; implies --tls", TEXT,
+     AT(server_name), 0, NULL, NULL},
+    {"token-file", "FILE", "token or JWT to show; default $LIPSTREAM_TOKEN", TEXT, AT(token_file),
+     0, NULL, NULL},
 };
 
 static const struct row sync_rows[] = {
@@ -75,6 +99,8 @@ static const struct row sync_rows[] = {
      CONF(silence.hold_ms), NULL, NULL},
     {"offset-ms", "MS", "the lips hear the voice so much later: -500..500", INT32,
      CONF(timing.audio_offset_ms), 0, NULL, NULL},
+    {"live", NULL, "the inputs come in real time; refuse if they cannot be kept up with", FLAG,
+     AT(live), 0, NULL, NULL},
     {"profile", "P", NULL, ENUM, CONF(root.profile), 0, NAMES(profile), NULL},
     {"frame-info", "FILE", "write a CSV line for each frame", TEXT, AT(frames_to), 0, NULL, NULL},
     {"chunk", "BYTES", "largest piece that is sent; default 65536", COUNT, AT(chunk_bytes), 0, NULL,
@@ -83,6 +109,10 @@ static const struct row sync_rows[] = {
      AT(pace_s), 0, NULL, NULL},
     {"stop-after", "SECONDS", "then let the server finish what it has", SECONDS, AT(stop_after_s),
      0, NULL, NULL},
+    {"priority", "CLASS", "interactive or batch, which yields; default interactive", PRIORITY,
+     AT(priority), 0, NULL, NULL},
+    {"retry", "TIMES", "try again when the server is full or away, if FACE and VOICE are files",
+     COUNT, AT(retries), 0, NULL, NULL},
     {"progress-interval", "SECONDS", "from one progress message to the next; default 1, bar 0.2",
      WORDS, 0, 0, NULL, ls_config_set_progress_interval},
     {"progress", "MODE", "auto, bar, plain, json or none", PROGRESS, AT(progress), 0, NULL, NULL},
@@ -187,6 +217,12 @@ static bool set_row(struct ls_client_options *opt, const struct row *row, const 
     int value;
 
     switch (row->kind) {
+    case FLAG:
+        *(bool *)at = true;
+        return true;
+    case PRIORITY:
+        *(const char **)at = text;
+        return strcmp(text, "interactive") == 0 || strcmp(text, "batch") == 0;
     case TEXT:
         *(const char **)at = text;
         return text[0] != '\0';
@@ -244,8 +280,12 @@ static int parse_option(struct ls_client_options *opt, bool sync, int argc, char
     if (!row)
         return ls_fault_set(fault, LS_EXIT_USAGE, "unknown option %s (see lipstream --help)",
                             argv[*i]);
+    if (row->kind == FLAG && value)
+        return ls_fault_set(fault, LS_EXIT_USAGE, "--%s takes no value", row->name);
     if (value)
         value++;
+    else if (row->kind == FLAG)
+        value = "";
     else if (*i + 1 < argc)
         value = argv[++*i];
     else
@@ -260,6 +300,13 @@ static int parse_option(struct ls_client_options *opt, bool sync, int argc, char
                         choices);
 }
 
+static int check_server(const struct ls_client_options *opt, struct ls_fault *fault)
+{
+    if (!opt->cert != !opt->key)
+        return ls_fault_set(fault, LS_EXIT_USAGE, "--cert and --key belong together");
+    return 0;
+}
+
 static int check_sync(struct ls_client_options *opt, struct ls_fault *fault)
 {
     struct ls_config *c = &opt->config;
@@ -272,7 +319,8 @@ static int check_sync(struct ls_client_options *opt, struct ls_fault *fault)
     if (opt->regions)
         c->face.choose = LIPSTREAM__V1__FACE_CHOICE__FACE_CHOICE_GIVEN;
     c->report.frame_info = opt->frames_to != NULL;
-    return 0;
+    c->timing.live = opt->live;
+    return check_server(opt, fault);
 }
 
 int ls_client_options_sync(struct ls_client_options *opt, int argc, char **argv,
@@ -300,18 +348,33 @@ int ls_client_options_sync(struct ls_client_options *opt, int argc, char **argv,
     return check_sync(opt, fault);
 }
 
-int ls_client_options_info(struct ls_client_options *opt, int argc, char **argv,
-                           struct ls_fault *fault)
+// json_too: --json is one of them.
+static int parse_server(struct ls_client_options *opt, int argc, char **argv, bool json_too,
+                        struct ls_fault *fault)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0)
+        if (json_too && strcmp(argv[i], "--json") == 0)
             opt->json = true;
         else if (strncmp(argv[i], "--", 2) != 0)
-            return ls_fault_set(fault, LS_EXIT_USAGE, "usage: lipstream info [--json]");
+            return ls_fault_set(fault, LS_EXIT_USAGE, "usage: lipstream %s",
+                                json_too ? "info [--json]" : "health");
         else if (parse_option(opt, false, argc, argv, &i, fault) < 0)
             return -1;
     }
-    return 0;
+    return check_server(opt, fault);
+}
+
+int ls_client_options_info(struct ls_client_options *opt, int argc, char **argv,
+                           struct ls_fault *fault)
+{
+    return parse_server(opt, argc, argv, true, fault);
+}
+
+int ls_client_options_health(struct ls_client_options *opt, int argc, char **argv,
+                             struct ls_fault *fault)
+{
+    opt->timeout_s = 5; // a probe that waits for ever tells nothing
+    return parse_server(opt, argc, argv, false, fault);
 }
 
 static void print_rows(FILE *to, const struct row *rows, size_t count)
@@ -319,7 +382,7 @@ static void print_rows(FILE *to, const struct row *rows, size_t count)
     char choices[256], left[64];
 
     for (size_t i = 0; i < count; i++) {
-        snprintf(left, sizeof(left), "--%s %s", rows[i].name, rows[i].value);
+        snprintf(left, sizeof(left), "--%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
         choices[0] = '\0';
         if (rows[i].kind == ENUM)
             choices_of(&rows[i], choices, sizeof(choices));
@@ -334,6 +397,7 @@ void ls_client_options_help(FILE *to)
     fputs("lipstream: a voice and a face in, a talking video out\n\n"
           "  lipstream sync [options] FACE VOICE OUT\n"
           "  lipstream info [--json]\n"
+          "  lipstream health\n"
           "  lipstream --help | --version\n\n"
           "FACE: a video, a picture (JPEG, PNG, WebP), or -. VOICE: any file with sound, or -.\n"
           "OUT: a file (written as OUT.part until it is whole), or - to play while it streams:\n"
@@ -343,8 +407,9 @@ void ls_client_options_help(FILE *to)
     fputs("\nSync (what is not given is the server's default; `lipstream info` tells its limits)\n",
           to);
     print_rows(to, sync_rows, ROWS(sync_rows));
-    fputs("\nExit: 0 done; 1 a file or pipe on this side; 2 usage; 10 + the gRPC status otherwise\n"
-          "(11 cancelled, 13 invalid argument, 14 deadline, 18 resource exhausted, 24 "
-          "unavailable).\n",
+    fputs("\nExit: 0 done; 1 a file or pipe on this side, or not SERVING; 2 usage; 10 + the gRPC "
+          "status\n"
+          "otherwise (11 cancelled, 13 invalid argument, 14 deadline, 17 permission denied, 18 "
+          "resource\nexhausted, 24 unavailable, 26 unauthenticated).\n",
           to);
 }

@@ -85,17 +85,6 @@ static void report_fields(struct ls_view *view, const Google__Protobuf__Any *any
         google__rpc__bad_request__free_unpacked(bad, NULL);
 }
 
-static void report_retry(struct ls_view *view, const Google__Protobuf__Any *any)
-{
-    Google__Rpc__RetryInfo *retry =
-        google__rpc__retry_info__unpack(NULL, any->value.len, any->value.data);
-
-    if (retry && retry->retry_delay)
-        ls_view_line(view, "  try again in %.1f s", seconds_of(retry->retry_delay));
-    if (retry)
-        google__rpc__retry_info__free_unpacked(retry, NULL);
-}
-
 // The reason of the ErrorInfo among the details, "" if there is none.
 static void find_reason(const Google__Rpc__Status *details, char *out, size_t size)
 {
@@ -114,23 +103,52 @@ static void find_reason(const Google__Rpc__Status *details, char *out, size_t si
     }
 }
 
+static Google__Rpc__Status *details_of(const struct ls_link_status *status)
+{
+    return status->details
+               ? google__rpc__status__unpack(NULL, status->details_size, status->details)
+               : NULL;
+}
+
+double ls_report_retry_s(const struct ls_link_status *status)
+{
+    Google__Rpc__Status *details = details_of(status);
+    double seconds = -1;
+
+    for (size_t i = 0; details && i < details->n_details; i++) {
+        const Google__Protobuf__Any *any = details->details[i];
+        Google__Rpc__RetryInfo *retry;
+
+        if (!is_type(any, "google.rpc.RetryInfo"))
+            continue;
+        retry = google__rpc__retry_info__unpack(NULL, any->value.len, any->value.data);
+        if (retry && retry->retry_delay)
+            seconds = seconds_of(retry->retry_delay);
+        if (retry)
+            google__rpc__retry_info__free_unpacked(retry, NULL);
+    }
+    if (details)
+        google__rpc__status__free_unpacked(details, NULL);
+    return seconds;
+}
+
 void ls_report_status(struct ls_view *view, const struct ls_link_status *status)
 {
-    Google__Rpc__Status *details = NULL;
+    Google__Rpc__Status *details = details_of(status);
+    double retry_s = ls_report_retry_s(status);
     char reason[64] = "";
 
-    if (status->details)
-        details = google__rpc__status__unpack(NULL, status->details_size, status->details);
     if (details)
         find_reason(details, reason, sizeof(reason));
     ls_view_line(view, "lipstream: %s%s%s%s: %s", ls_text_status(status->code),
                  reason[0] ? " (" : "", reason, reason[0] ? ")" : "", status->message);
-    for (size_t i = 0; details && i < details->n_details; i++) {
+    for (size_t i = 0; details && i < details->n_details; i++)
         if (is_type(details->details[i], "google.rpc.BadRequest"))
             report_fields(view, details->details[i]);
-        if (is_type(details->details[i], "google.rpc.RetryInfo"))
-            report_retry(view, details->details[i]);
-    }
+    if (retry_s >= 0)
+        ls_view_line(view, "  try again in %.1f s", retry_s);
+    if (status->session_id)
+        ls_view_line(view, "  session %s", status->session_id);
     if (details)
         google__rpc__status__free_unpacked(details, NULL);
 }

@@ -13,7 +13,9 @@ void ls_report_warning(struct ls_view *view, const Lipstream__V1__Warning *warni
 // name: of the output, "" for none.
 void ls_report_summary(struct ls_view *view, const Lipstream__V1__Summary *summary,
                        const char *name);
-// To view's stream: status, reason, message, violations, when to try again.
+// To view's stream: status, reason, message, violations, when to try again, the session's id.
 void ls_report_status(struct ls_view *view, const struct ls_link_status *status);
+// After how many seconds the server says to try again; negative: it does not.
+double ls_report_retry_s(const struct ls_link_status *status);
 
 #endif

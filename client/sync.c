@@ -15,18 +15,22 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/frames.h"
 #include "client/input.h"
 #include "client/json.h"
 #include "client/link.h"
 #include "client/output.h"
 #include "client/regions.h"
 #include "client/report.h"
+#include "client/retry.h"
+#include "client/secure.h"
 #include "client/view.h"
 
 enum { VOICE, FACE, INPUTS };
 
 struct sync {
     struct ls_client_options *opt;
+    struct ls_secure secure;
     struct ls_link *link;
     struct ls_input in[INPUTS];
     struct ls_output out;
@@ -36,8 +40,12 @@ struct sync {
     struct ls_fault fault;
     int signals; // signalfd
     double started_s;
+    double ends_s; // of --timeout; 0: never
+    int tries;
     int last; // input that was sent last
 
+    // Of one try.
+    bool accepted;
     bool config_sent, still, stop_sent, half_closed;
     bool sending, receiving;
     bool ended; // no more messages will come
@@ -231,28 +239,9 @@ static int send_next(struct sync *s)
     return 0;
 }
 
-static void write_frames(FILE *to, const Lipstream__V1__Frames *frames)
-{
-    char action[32];
-
-    for (size_t i = 0; i < frames->n_frames; i++) {
-        const Lipstream__V1__FrameInfo *f = frames->frames[i];
-        double pts = f->pts ? (double)f->pts->seconds + f->pts->nanos * 1e-9 : 0;
-
-        fprintf(to, "%lld,%lld,%.6f,", (long long)f->index, (long long)f->source_frame, pts);
-        if (f->box)
-            fprintf(to, "%.2f,%.2f,%.2f,%.2f,", (double)f->box->left, (double)f->box->top,
-                    (double)f->box->right, (double)f->box->bottom);
-        else
-            fputs(",,,,", to);
-        fprintf(to, "%.3f,%d,%s\n", (double)f->score, (int)f->track_id,
-                ls_enum_name(&lipstream__v1__frame_action__descriptor, (int)f->action, action,
-                             sizeof(action)));
-    }
-}
-
 static void show_accepted(struct sync *s, const Lipstream__V1__Accepted *a)
 {
+    s->accepted = true;
     if (s->view.mode == LS_PROGRESS_PLAIN || s->view.mode == LS_PROGRESS_BAR)
         ls_view_line(&s->view, "session %s on %s, model %s", a->session_id, a->device, a->model);
 }
@@ -282,7 +271,7 @@ static int handle_message(struct sync *s, const struct ls_link_event *event)
         break;
     case LIPSTREAM__V1__SYNC_RESPONSE__RESPONSE_FRAMES:
         if (s->frames)
-            write_frames(s->frames, m->frames);
+            ls_frames_write(s->frames, m->frames);
         break;
     case LIPSTREAM__V1__SYNC_RESPONSE__RESPONSE_WARNING:
         if (s->view.mode != LS_PROGRESS_JSON && s->view.mode != LS_PROGRESS_NONE)
@@ -416,15 +405,30 @@ static int open_all(struct sync *s)
         if (!s->frames)
             return ls_fault_set(&s->fault, LS_EXIT_LOCAL, "%s: %s", opt->frames_to,
                                 strerror(errno));
-        fputs("index,source_frame,pts_s,left,top,right,bottom,score,track_id,action\n", s->frames);
+        ls_frames_head(s->frames);
     }
     return ls_output_open(&s->out, opt->out, &s->fault);
+}
+
+static int begin_call(struct sync *s)
+{
+    struct ls_link_params params = {.server = s->opt->server,
+                                    .method = "/lipstream.v1.LipSync/Sync",
+                                    .secure = &s->secure,
+                                    .priority = s->opt->priority};
+
+    if (s->ends_s > 0)
+        params.timeout_s = s->ends_s - now_s() > 0.001 ? s->ends_s - now_s() : 0.001;
+    s->tries++;
+    return ls_link_open(&s->link, &params, &s->fault);
 }
 
 static int start(struct sync *s)
 {
     sigset_t set;
 
+    if (ls_secure_load(&s->secure, s->opt, &s->fault) < 0)
+        return -1;
     // Opening a named pipe may wait for its other end: signals must still end us there.
     if (open_all(s) < 0)
         return -1;
@@ -437,8 +441,51 @@ static int start(struct sync *s)
         return ls_fault_set(&s->fault, LS_EXIT_LOCAL, "signalfd: %s", strerror(errno));
     if (ls_view_moves(&s->view) && !s->opt->config.report.progress_interval)
         (void)ls_config_set_progress_interval(&s->opt->config, "0.2");
-    return ls_link_open(&s->link, s->opt->server, "/lipstream.v1.LipSync/Sync", s->opt->timeout_s,
-                        &s->fault);
+    if (s->opt->timeout_s > 0)
+        s->ends_s = now_s() + s->opt->timeout_s;
+    return begin_call(s);
+}
+
+// The server took nothing of this call, and all inputs can be read once more.
+static bool may_retry(const struct sync *s)
+{
+    return s->tries <= s->opt->retries && s->over && !s->cancelled && !s->accepted &&
+           !s->fault.exit_code && s->in[VOICE].size >= 0 && s->in[FACE].size >= 0 &&
+           ls_retry_fits(ls_link_status(s->link));
+}
+
+// Says what happened and waits; false when the time or a signal ends it.
+static bool wait_for_retry(struct sync *s)
+{
+    double delay_s = ls_retry_delay_s(ls_link_status(s->link), s->tries);
+    struct pollfd p = {.fd = s->signals, .events = POLLIN};
+    struct ls_view errors;
+
+    if (s->ends_s > 0 && now_s() + delay_s >= s->ends_s)
+        return false;
+    ls_view_clear(&s->view);
+    ls_view_open(&errors, stderr, LS_PROGRESS_NONE);
+    ls_report_status(&errors, ls_link_status(s->link));
+    ls_view_line(&errors, "trying again in %.1f s (%d of %d)", delay_s, s->tries, s->opt->retries);
+    if (poll(&p, 1, (int)(delay_s * 1000) + 1) == 0)
+        return true;
+    ls_fault_set(&s->fault, LS_EXIT_STATUS + 1, "cancelled");
+    return false;
+}
+
+static int call_again(struct sync *s)
+{
+    ls_link_close(&s->link);
+    ls_regions_close(&s->regions);
+    if (s->opt->regions && ls_regions_open(&s->regions, s->opt->regions, &s->fault) < 0)
+        return -1;
+    for (int i = 0; i < INPUTS; i++)
+        if (ls_input_rewind(&s->in[i], &s->fault) < 0)
+            return -1;
+    s->config_sent = s->stop_sent = s->half_closed = s->sending = s->receiving = false;
+    s->ended = s->over = false;
+    s->last = FACE;
+    return begin_call(s);
 }
 
 // The exit code, after the call. An error is printed on stderr, whatever the rest is printed on.
@@ -484,10 +531,13 @@ int ls_sync_run(struct ls_client_options *opt)
     ls_view_open(&s.view, strcmp(opt->out, "-") == 0 ? stderr : stdout, opt->progress);
     if (start(&s) == 0)
         run(&s);
+    while (may_retry(&s) && wait_for_retry(&s) && call_again(&s) == 0)
+        run(&s);
     exit_code = conclude(&s);
     if (s.summary)
         lipstream__v1__sync_response__free_unpacked(s.summary, NULL);
     ls_link_close(&s.link);
+    ls_secure_free(&s.secure);
     ls_regions_close(&s.regions);
     for (int i = 0; i < INPUTS; i++)
         ls_input_close(&s.in[i]);

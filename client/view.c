@@ -89,8 +89,8 @@ static void put_numbers(const struct ls_view *v, char *out, size_t size, int det
 {
     char clock[32], total[24] = "", percent[16] = "", rate[32] = "", left[40] = "";
 
-    if (v->stage == LIPSTREAM__V1__STAGE__STAGE_WAITING && v->queue > 0) {
-        snprintf(out, size, "%d before this call", v->queue);
+    if (v->stage == LIPSTREAM__V1__STAGE__STAGE_WAITING) {
+        snprintf(out, size, "%d before you", v->queue);
         return;
     }
     if (v->frames_total > 0) {

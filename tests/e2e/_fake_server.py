@@ -37,10 +37,11 @@ def violations():
                      error_details_pb2.ErrorInfo(reason="FIELD_INVALID", domain="lipstream"))
 
 
-def busy():
+def busy(seconds=2.0):
     return status_of(code_pb2.RESOURCE_EXHAUSTED, "all 4 places are taken",
                      error_details_pb2.ErrorInfo(reason="SESSIONS_FULL", domain="lipstream"),
-                     error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2)))
+                     error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(
+                         seconds=int(seconds), nanos=round(seconds % 1 * 1e9))))
 
 
 def progress(stage, out, total):
@@ -68,6 +69,8 @@ class Fake(pb_grpc.LipSyncServicer):
         self.config, self.audio, self.video, self.regions = None, bytearray(), bytearray(), []
         self.order, self.ends, self.stops = [], [], 0
         self.read_bytes = 0
+        self.calls, self.metadata, self.times = 0, {}, []
+        self.health = 1  # SERVING
         self.go = threading.Event()  # the test lets the server go on
         self.cancelled = threading.Event()
 
@@ -97,9 +100,30 @@ class Fake(pb_grpc.LipSyncServicer):
 
     def Sync(self, requests, context):
         context.add_callback(lambda: self.cancelled.set() if not self.go.is_set() else None)
+        self.calls += 1
+        self.times.append(time.monotonic())
+        self.metadata = dict(context.invocation_metadata())
+        context.send_initial_metadata((("lipstream-session-id", "id-%d" % self.calls),))
+        if self.behaviour.startswith("before_"):
+            yield from getattr(self, self.behaviour)(requests, context)
         self.take(next(requests))
         yield pb.SyncResponse(accepted=pb.Accepted(session_id="s-1", model="demo", device="cpu"))
-        yield from getattr(self, self.behaviour)(requests, context)
+        behaviour = "good" if self.behaviour.startswith("before_") else self.behaviour
+        yield from getattr(self, behaviour)(requests, context)
+
+    def before_twice_full(self, requests, context):
+        """Refuses two calls at once, takes the third."""
+        if self.calls <= 2:
+            context.abort_with_status(busy(0.2))
+        yield from ()
+
+    def before_full(self, requests, context):
+        context.abort_with_status(busy(5))
+        yield
+
+    def before_line(self, requests, context):
+        for before in (2, 1, 0):
+            yield pb.SyncResponse(progress=pb.Progress(stage=pb.STAGE_WAITING, queue_position=before))
 
     def good(self, requests, context):
         yield progress(pb.STAGE_PROBING, 0, 0)
@@ -175,15 +199,25 @@ class Fake(pb_grpc.LipSyncServicer):
         time.sleep(0.2)
 
 
+def health_of(fake):
+    """The health service, its messages as bytes."""
+    check = grpc.unary_unary_rpc_method_handler(lambda request, context: bytes([8, fake.health]))
+    return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check})
+
+
 @contextlib.contextmanager
-def fake_server(behaviour):
+def fake_server(behaviour, credentials=None):
+    """credentials: of grpc.ssl_server_credentials."""
     fake = Fake(behaviour)
     server = grpc.server(futures.ThreadPoolExecutor(4), options=[
         ("grpc.max_receive_message_length", 16 << 20), ("grpc.so_reuseport", 0),
         ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)])
     pb_grpc.add_LipSyncServicer_to_server(fake, server)
     fake.server = server
-    fake.address = "127.0.0.1:%d" % server.add_insecure_port("127.0.0.1:0")
+    server.add_generic_rpc_handlers((health_of(fake),))
+    port = (server.add_secure_port("127.0.0.1:0", credentials) if credentials
+            else server.add_insecure_port("127.0.0.1:0"))
+    fake.address = "127.0.0.1:%d" % port
     server.start()
     try:
         yield fake

@@ -210,12 +210,156 @@ def test_errors():
     check("vanishes: exit", run.returncode in (11, 24), run)
 
 
+def test_session_id():
+    for behaviour in ("refuses", "full", "breaks"):
+        with fake_server(behaviour) as fake:
+            run = client(fake, FACE, VOICE, OUT)
+        check(behaviour + ": the session's id", b"\n  session id-1\n" in run.stderr, run.stderr)
+
+
+def test_retry():
+    with fake_server("before_twice_full") as fake:
+        run = client(fake, "--retry", "2", FACE, VOICE, OUT)
+    gaps = [b - a for a, b in zip(fake.times, fake.times[1:])]
+    check("retry: in the end", run.returncode == 0 and fake.calls == 3 and read(OUT) == MEDIA, run)
+    check("retry: all of the input", fake.audio == read(VOICE) and fake.video == read(FACE),
+          (len(fake.audio), len(fake.video)))
+    check("retry: not before the time", min(gaps) >= 0.2 and max(gaps) < 2, gaps)
+    check("retry: told", run.stderr.count(b"try again in 0.2 s") == 2
+          and b"(2 of 2)" in run.stderr, run.stderr)
+    for name, args, more, calls in (
+            ("too few", ["--retry", "1", FACE, VOICE, OUT], {}, 2),
+            ("not asked for", [FACE, VOICE, OUT], {}, 1),
+            ("a pipe is read once", ["--retry", "2", FACE, "-", OUT], {"input": b"voice"}, 1),
+            ("no time left", ["--retry", "2", "--timeout", "0.19", FACE, VOICE, OUT], {}, 1)):
+        with fake_server("before_twice_full") as fake:
+            run = client(fake, *args, **more)
+        check("retry: " + name, run.returncode == 18 and fake.calls == calls, (run, fake.calls))
+    for behaviour in ("full", "breaks", "refuses"):  # the first after it was accepted
+        with fake_server(behaviour) as fake:
+            client(fake, "--retry", "3", FACE, VOICE, OUT)
+        check("retry: not after " + behaviour, fake.calls == 1, fake.calls)
+    started = time.monotonic()
+    run = subprocess.run([CLIENT, "sync", "--server", "127.0.0.1:1", "--retry", "1", FACE, VOICE, OUT],
+                         capture_output=True, timeout=20)
+    check("retry: nobody there", run.returncode == 24 and time.monotonic() - started >= 1, run)
+    with open(VOICE, "rb") as voice, fake_server("before_twice_full") as fake:
+        run = client(fake, "--retry", "2", FACE, "-", OUT, stdin=voice)
+    check("retry: a file as standard input", run.returncode == 0 and fake.audio == read(VOICE), run)
+
+
+def test_retry_signal():
+    with fake_server("before_full") as fake:
+        run = start_client(fake, "--retry", "9", FACE, VOICE, OUT, stderr=subprocess.PIPE)
+        while b"trying again" not in run.stderr.readline():
+            pass
+        started = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=20)
+    check("retry: a signal ends the waiting", run.returncode == 11 and time.monotonic() - started < 2,
+          (run.returncode, fake.calls))
+
+
+def test_line():
+    with fake_server("before_line") as fake:
+        run = client(fake, FACE, VOICE, OUT)
+    check("line: told", b"waiting   2 before you\nwaiting   1 before you\n" in run.stdout, run.stdout)
+    check("line: then as always", run.returncode == 0 and read(OUT) == MEDIA, run)
+
+
+def test_metadata():
+    token = os.path.join(HERE.name, "token")
+    write(token, b"from.the-file~1\r\nsecond line")
+    for name, env, args, want in (
+            ("none", {}, [], (None, None)),
+            ("environment", {"LIPSTREAM_TOKEN": "abc.def"}, [], ("Bearer abc.def", None)),
+            ("file", {"LIPSTREAM_TOKEN": "abc.def"}, ["--token-file", token],
+             ("Bearer from.the-file~1", None)),
+            ("priority", {}, ["--priority", "batch"], (None, "batch"))):
+        with fake_server("good") as fake:
+            run = subprocess.run([CLIENT, "sync", "--server", fake.address, *args, FACE, VOICE, OUT],
+                                 capture_output=True, timeout=20, env={**ENV, **env})
+        got = (fake.metadata.get("authorization"), fake.metadata.get("lipstream-priority"))
+        check("metadata: " + name, run.returncode == 0 and got == want, (run, got))
+    with fake_server("good") as fake:
+        run = client(fake, "--live", FACE, VOICE, OUT)
+    check("live", run.returncode == 0 and fake.config.timing.live, fake.config)
+    for name, data in (("empty", b"\n"), ("a blank", b"a b"), ("a line feed in it", b"a\x0bb"),
+                       ("not ASCII", "é".encode())):
+        write(token, data)
+        run = subprocess.run([CLIENT, "sync", "--token-file", token, FACE, VOICE, OUT],
+                             capture_output=True, timeout=20)
+        check("token: " + name, run.returncode == 1 and b"--token-file" not in run.stdout
+              and token.encode() in run.stderr, run)
+
+
+def test_health():
+    with fake_server("good") as fake:
+        for status, code, word in ((1, 0, b"SERVING\n"), (2, 1, b"NOT_SERVING\n"), (0, 1, b"UNKNOWN\n")):
+            fake.health = status
+            run = subprocess.run([CLIENT, "health", "--server", fake.address], capture_output=True,
+                                 timeout=20)
+            check("health: %d" % status, run.returncode == code and run.stdout == word, run)
+    run = subprocess.run([CLIENT, "health", "--server", "127.0.0.1:1"], capture_output=True, timeout=20)
+    check("health: nobody there", run.returncode == 24 and b"UNAVAILABLE" in run.stderr, run)
+    run = subprocess.run([CLIENT, "health", "--server=%s" % fake.address, "x"], capture_output=True,
+                         timeout=20)
+    check("health: usage", run.returncode == 2, run)
+
+
+def secure_server(authority, *names, client_ca=None):
+    import grpc
+
+    cert, key = authority.issue("server", *names)
+    roots = read(client_ca) if client_ca else None
+    return fake_server("good", grpc.ssl_server_credentials([(read(key), read(cert))], roots,
+                                                           client_ca is not None))
+
+
+def test_tls():
+    try:
+        from _certs import Authority
+    except ImportError as error:
+        print("SKIP: TLS of the client: %s" % error)
+        return
+    ours, other = Authority(HERE.name, "ours"), Authority(HERE.name, "other")
+    cert, key = ours.issue("client", "caller.test", client=True)
+
+    def info(fake, *args, env=ENV):
+        return subprocess.run([CLIENT, "info", "--server", fake.address, *args], capture_output=True,
+                              timeout=20, env=env).returncode
+
+    with secure_server(ours, "127.0.0.1", "lips.test") as fake:
+        check("tls: ca", info(fake, "--ca", ours.cert) == 0)
+        check("tls: system's authorities", info(fake, "--tls", env={**ENV, "SSL_CERT_FILE": ours.cert}) == 0)
+        check("tls: not among them", info(fake, "--tls") == 24)
+        check("tls: another authority", info(fake, "--ca", other.cert) == 24)
+        check("tls: name", info(fake, "--ca", ours.cert, "--server-name", "lips.test") == 0)
+        check("tls: another name", info(fake, "--ca", ours.cert, "--server-name", "other.test") == 24)
+        check("tls: plain", info(fake) in (24, 10 + 14))
+        run = client(fake, "--ca", ours.cert, FACE, VOICE, OUT)
+        check("tls: sync", run.returncode == 0 and read(OUT) == MEDIA, run)
+        run = subprocess.run([CLIENT, "health", "--server", fake.address, "--ca", ours.cert],
+                             capture_output=True, timeout=20)
+        check("tls: health", run.returncode == 0, run)
+    with secure_server(ours, "127.0.0.1", client_ca=ours.cert) as fake:
+        check("mutual: certificate", info(fake, "--ca", ours.cert, "--cert", cert, "--key", key) == 0)
+        check("mutual: none", info(fake, "--ca", ours.cert) == 24)
+        for name, args, code in (("key alone", ["--key", key], 2), ("certificate alone", ["--cert", cert], 2),
+                                 ("no such file", ["--ca", "/nonexistent"], 1),
+                                 ("no PEM", ["--ca", FACE], 1),
+                                 ("keys swapped", ["--ca", ours.cert, "--cert", key, "--key", cert], 1)):
+            check("tls: " + name, info(fake, *args) == code)
+
+
 def test_usage():
     missing = os.path.join(HERE.name, "missing")
     for name, args, code in (
             ("no server", ["sync", "--server", "127.0.0.1:1", FACE, VOICE, OUT], 24),
             ("no face", ["sync", missing, VOICE, OUT], 1),
             ("no folder", ["sync", FACE, VOICE, missing + "/x/y"], 1),
+            ("flag with a value", ["sync", "--live=1", FACE, VOICE, OUT], 2),
+            ("bad class", ["sync", "--priority", "urgent", FACE, VOICE, OUT], 2),
             ("bad option", ["sync", "--nonsense", "1", FACE, VOICE, OUT], 2),
             ("bad value", ["sync", "--speed", "warp", FACE, VOICE, OUT], 2),
             ("ambiguous value", ["sync", "--latency", "o", FACE, VOICE, OUT], 2),
