@@ -96,7 +96,8 @@ static int run_generate(struct subject *s)
 static int run_generate_low(struct subject *s)
 {
     uint8_t row_first[DEVICE_BATCH_MAX];
-    struct ls_generate_job job = {s->out, s->face, s->mel, row_first, s->count};
+    struct ls_generate_job job = {
+        .out = s->out, .face = s->face, .mel = s->mel, .row_first = row_first, .count = s->count};
 
     memset(row_first, ls_paste_row_first(&s->paste), sizeof row_first);
     return ls_generate_rows(s->lane, &job, NULL);
