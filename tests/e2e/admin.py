@@ -136,6 +136,58 @@ def counted_call(server, channel, before):
     return r
 
 
+def count_while_running(server, channel):
+    """Counters do not wait for a session's end: it may be hours away."""
+    voice, face = media("voice_long.wav"), media("face_fragments.mp4")
+    go, before = threading.Event(), server.metrics()
+
+    def requests():
+        yield pb.SyncRequest(config=_stubs.container_config())
+        yield from _stubs.pieces(voice, None)
+        yield from _stubs.pieces(None, face[:len(face) * 3 // 4], end=False)
+        go.wait(30)
+
+    call = pb_grpc.LipSyncStub(channel).Sync(requests(), timeout=60, metadata=(("lipstream-priority", "batch"),))
+    taker = threading.Thread(target=lambda: list(take_all(call)))
+    taker.start()
+    key = 'lipstream_frames_total{action="synced"}'
+    check("frames while it runs", wait_for(lambda: server.metrics()[key] - before[key] >= 50), server.metrics()[key])
+    now = server.metrics()
+    check("open: running", now['lipstream_sessions_open{state="running",class="batch"}'] == 1)
+    check("bytes while it runs", now["lipstream_output_bytes_total"] > before["lipstream_output_bytes_total"])
+    check("first media while it runs", now['lipstream_first_media_seconds_count{class="batch"}'] == 1)
+    check("spool", now["lipstream_spool_bytes"] >= 0 and now["lipstream_frame_pixels"] > 0, now["lipstream_frame_pixels"])
+    compare("not ended", now['lipstream_sessions_total{reason="CANCELLED",class="batch"}'], 0)
+    call.cancel()
+    go.set()
+    taker.join()
+    check("frame memory is back", wait_for(lambda: server.metrics()["lipstream_frame_pixels"] == 0))
+
+
+def take_all(call):
+    try:
+        yield from call
+    except grpc.RpcError:
+        pass
+
+
+def count_detections(server, channel):
+    if not _stubs.has_face():
+        print("SKIP: detections need a detector and the portrait of facedetect")
+        return
+    for kind, result in (("face_tiny.mp4", "found"), ("no_face.mp4", "missed")):
+        key, before = 'lipstream_detections_total{result="%s"}' % result, server.metrics()
+        r = sync(channel, _stubs.container_config(box=False), media("voice_short.wav"), media(kind))
+        check("call of " + kind, r.ok(), r)
+        check("detections " + result, server.metrics()[key] > before[key])
+
+
+def test_running():
+    with start_server() as server, server.channel() as channel:
+        count_while_running(server, channel)
+        count_detections(server, channel)
+
+
 def check_counts(server):
     """Calls, refusals and sessions by their labels; nothing is counted that was not done."""
     now = server.metrics()
@@ -431,7 +483,9 @@ def test_hostile():
         attackers += [threading.Thread(target=rubbish, args=(address, stop, counts)) for _ in range(2)]
         for attacker in attackers:
             attacker.start()
-        beside = [sync(channel, _stubs.container_config(), voice, face) for _ in range(2)]
+        beside, end = [], time.monotonic() + 4
+        while time.monotonic() < end:
+            beside.append(sync(channel, _stubs.container_config(), voice, face))
         answered = server.get("/healthz", timeout=10)
         stop.set()
         for attacker in attackers:
@@ -452,6 +506,7 @@ def test_hostile():
 
 
 test_metrics()
+test_running()
 test_text_log()
 test_pages()
 test_scopes()
