@@ -389,6 +389,8 @@ int main(int argc, char **argv)
     case LS_DO_PRINT:
         ls_options_print(&opt, stdout);
         return EXIT_SUCCESS;
+    case LS_DO_HASH_TOKEN:
+        return ls_auth_hash_token();
     default:
         return run(&opt, action);
     }
