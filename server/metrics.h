@@ -35,8 +35,8 @@ enum ls_method_idx { LS_METHODS(LS_METHOD_ENUM) LS_METHOD_OTHER, LS_METHOD_COUNT
     X(REASON, "reason")                                                                            \
     X(CLASS, "class")                                                                              \
     X(ACTION, "action")                                                                            \
-    X(STAGE, "stage") X(METHOD, "method") X(CODE, "code") X(RESULT, "result") X(INPUT, "input")    \
-        X(CLOSE, "cause")
+    X(STAGE, "stage")                                                                              \
+    X(METHOD, "method") X(CODE, "code") X(RESULT, "result") X(INPUT, "input") X(CLOSE, "cause")
 #define LS_LABEL_ENUM(set, key) LS_LABEL_##set,
 enum ls_label_set { LS_LABEL_SETS(LS_LABEL_ENUM) LS_LABEL_SET_COUNT };
 #undef LS_LABEL_ENUM

@@ -4,7 +4,6 @@
 // All of it is decided from the headers: of a caller that may not, no body is ever read.
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/random.h>
 
 #include <grpc/slice.h>

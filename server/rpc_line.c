@@ -2,16 +2,15 @@
 // What is told of a call: its figures into the metrics, while it runs (sessions last hours) and at
 // its end, and one line in the log with all of them. Loop thread. Lines of calls that never began
 // are limited in number, since whoever is refused may come again at once; the metrics count all.
-#include <inttypes.h>
+#include <assert.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/rpc_call_state.h"
 #include "server/tls.h"
 
-enum { FIELDS_MAX = 40, TICKS = 90000 };
+enum { FIELDS_MAX = 40, FOREIGN_SIZE = 64, TICKS = 90000 };
 
 static int64_t us_of(int64_t ticks)
 {
@@ -82,23 +81,41 @@ static void count_end(struct ls_call *c, int64_t ms)
 struct fields {
     struct ls_log_field item[FIELDS_MAX];
     int count;
+    char request_id[FOREIGN_SIZE], forwarded[FOREIGN_SIZE];
 };
 
 static void add_number(struct fields *f, const char *key, int64_t number)
 {
+    assert(f->count < FIELDS_MAX);
     f->item[f->count++] = (struct ls_log_field){key, NULL, number};
 }
 
 // Empty ones are left out.
 static void add_text(struct fields *f, const char *key, const char *text)
 {
+    assert(f->count < FIELDS_MAX);
     if (text[0])
         f->item[f->count++] = (struct ls_log_field){key, text, 0};
+}
+
+// What the caller, or a proxy for it, wrote; the first bytes of it.
+static void add_foreign(struct fields *f, const char *key, char room[FOREIGN_SIZE],
+                        const struct ls_call *c, const char *header)
+{
+    size_t size = 0;
+    const char *text = ls_call_metadata(c, header, &size);
+
+    if (text)
+        snprintf(room, FOREIGN_SIZE, "%.*s", (int)(size < FOREIGN_SIZE ? size : FOREIGN_SIZE),
+                 text);
+    add_text(f, key, room);
 }
 
 static void add_caller(struct fields *f, const struct ls_call *c)
 {
     add_text(f, "peer", c->peer.address);
+    add_foreign(f, "forwarded_for", f->forwarded, c, "x-forwarded-for");
+    add_foreign(f, "request_id", f->request_id, c, "x-request-id");
     add_text(f, "name", c->identity.name);
     if (c->peer.tls)
         add_text(f, "tls", c->peer.certified ? "mutual" : "yes");

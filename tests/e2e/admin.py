@@ -300,7 +300,8 @@ def test_text_log():
         voice, face = media("voice_short.wav"), media("face_tiny.mp4")
         stub = pb_grpc.LipSyncStub(channel)
         config = pb.SyncRequest(config=_stubs.container_config())
-        call = stub.Sync(iter([config, *_stubs.pieces(voice, face)]), metadata=(PARENT,), timeout=60)
+        proxy = ("x-request-id", "4dfb2a3c-9f2e"), ("x-forwarded-for", "2001:db8::1" + ", 192.0.2.1" * 20)
+        call = stub.Sync(iter([config, *_stubs.pieces(voice, face)]), metadata=(PARENT, *proxy), timeout=60)
         check("a call", [m.WhichOneof("response") for m in call][-1] == "summary")
         head = dict(call.initial_metadata())
         wait_for(lambda: "status=OK" in server.stderr())
@@ -308,7 +309,8 @@ def test_text_log():
         span = head["traceparent"].split("-")[2]
         for want in (" info  call method=/" + SYNC, " reason=OK ", " trace_id=%s span_id=%s parent_id=%s" %
                      (TRACE, span, SPAN), " session=%s " % head["lipstream-session-id"], " frames_out=",
-                     " real_time_percent=", " encode_ms="):
+                     " real_time_percent=", " encode_ms=", " request_id=4dfb2a3c-9f2e ",
+                     ' forwarded_for="2001:db8::1, 192.0.2.1, '):
             check("text log: " + want.strip(), want in row, row)
         bad = stub.Sync(iter([pb.SyncRequest(audio=pb.InputChunk())]), metadata=(PARENT,))
         r = _stubs.Result()
