@@ -380,6 +380,8 @@ int64_t ls_decode_busy_us(const struct ls_decode *d)
     struct timespec t;
     clockid_t clock;
 
+    if (d->stopped)
+        return d->stopped_busy_us;
     if (d->proc && d->proc->thread)
         return ls_decode_thread_busy_us(d->proc->thread);
     // A process that has ended and was waited for has no clock any more.
@@ -449,6 +451,20 @@ void ls_decode_again(struct ls_decode *d, bool backward)
     ls_decode_order(d, LS_WIRE_AGAIN, &again, sizeof again);
 }
 
+void ls_decode_stop(struct ls_decode *d)
+{
+    if (!d || d->stopped)
+        return;
+    d->stopped_busy_us = ls_decode_busy_us(d);
+    d->stopped = d->failure_told = true;
+    if (!d->failure.code)
+        d->failure.code = LS_ECANCEL;
+    uv_read_stop((uv_stream_t *)&d->proc->events);
+    uv_timer_stop(&d->watch);
+    ls_decode_proc_kill(d->proc);
+    ls_spool_stop(&d->spool);
+}
+
 void ls_decode_close(struct ls_decode **at)
 {
     struct ls_decode *d = *at;
@@ -457,6 +473,7 @@ void ls_decode_close(struct ls_decode **at)
         return;
     *at = NULL;
     d->closed = true;
+    ls_spool_stop(&d->spool);
     ls_decode_pool_spool(d->pool, -d->counted);
     d->counted = 0;
     if (d->map && !d->proc->thread)

@@ -124,6 +124,9 @@ void ls_decode_release(struct ls_decode *d, int slot);
 // the last. Timestamps of a pass start at 0 and rise; idx falls when backward. Frames come as
 // before.
 void ls_decode_again(struct ls_decode *d, bool backward);
+// Nothing more is wanted: kills the process (a thread ends at its next record) and writes nothing
+// more to disk. No callback comes after it; frames that are out stay until close. Accepts NULL.
+void ls_decode_stop(struct ls_decode *d);
 // Kills the process, frees all; slots still out become invalid at once, so call it when none is in
 // use by another thread. No callback comes after it. Sets *d to NULL; accepts NULL.
 void ls_decode_close(struct ls_decode **d);

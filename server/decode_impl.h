@@ -69,7 +69,7 @@ struct ls_spool {
     int64_t fed, written; // bytes
     int64_t punched, punch_to;
     uv_work_t work;
-    bool busy;
+    bool busy, stopped;
     // of the job in flight
     struct ls_chunk *writing;
     int64_t job_punch_from, job_punch_to;
@@ -82,7 +82,10 @@ LS_MUST int ls_spool_push(struct ls_spool *s, struct uv_loop_s *loop, const void
 // The bytes before `to` may go.
 void ls_spool_punch(struct ls_spool *s, struct uv_loop_s *loop, int64_t to);
 int64_t ls_spool_held(const struct ls_spool *s); // bytes on disk, or on their way
-void ls_spool_done(struct ls_spool *s);          // not while busy
+// Nobody reads it any more: what was not begun is not written, and busy ends with the job in
+// flight.
+void ls_spool_stop(struct ls_spool *s);
+void ls_spool_done(struct ls_spool *s); // not while busy
 
 // --- decode_check.c: what a process may say ---
 struct ls_decode_check {
@@ -137,8 +140,9 @@ struct ls_decode {
     int64_t heard_ms, told_written;
     uv_timer_t kick, watch;
     int timers;
-    struct ls_err failure;
-    bool failure_told;
+    struct ls_err failure; // also of one that was stopped: told already
+    bool failure_told, stopped;
+    int64_t stopped_busy_us;
     size_t got; // bytes in the buffer
     uint8_t buffer[LS_DECODE_READ_BYTES];
 };

@@ -44,7 +44,7 @@ static void on_after(uv_work_t *work, int status);
 
 static void next_job(struct ls_spool *s, struct uv_loop_s *loop)
 {
-    if (s->busy || s->error)
+    if (s->busy || s->error || s->stopped)
         return;
     s->writing = s->first;
     s->job_punch_from = s->job_punch_to = s->punched;
@@ -61,10 +61,9 @@ static void on_after(uv_work_t *work, int status)
     struct ls_spool *s = work->data;
     struct ls_chunk *c = s->writing;
 
-    (void)status;
     s->busy = false;
     s->writing = NULL;
-    if (!s->error) {
+    if (!s->error && status != UV_ECANCELED) {
         s->punched = s->job_punch_to;
         if (c) {
             s->written += (int64_t)c->size;
@@ -116,6 +115,13 @@ void ls_spool_punch(struct ls_spool *s, struct uv_loop_s *loop, int64_t to)
 int64_t ls_spool_held(const struct ls_spool *s)
 {
     return s->fed - s->punched;
+}
+
+void ls_spool_stop(struct ls_spool *s)
+{
+    s->stopped = true;
+    if (s->busy)
+        uv_cancel((uv_req_t *)&s->work); // no harm if it has begun: on_after comes in any case
 }
 
 void ls_spool_done(struct ls_spool *s)

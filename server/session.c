@@ -51,6 +51,8 @@ void ls_session_broke(struct ls_session *s, const struct ls_err *err)
     s->err = *err;
     s->busy -= ls_batch_revoke(s->engine->batch, s);
     ls_outlet_revoke(s);
+    ls_decode_stop(s->audio);
+    ls_decode_stop(s->video);
     ls_session_kick(s);
 }
 

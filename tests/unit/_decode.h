@@ -311,6 +311,7 @@ static inline struct ls_options drive_options(void)
 
     opt.spool_dir = getenv("LS_BUILD") ? getenv("LS_BUILD") : "/tmp";
     opt.spool_bytes_max = 64 << 20;
+    opt.spool_total_bytes_max = 1 << 30;
     opt.feed_bytes_ahead = 1 << 20;
     opt.audio_seconds_max = 600;
     opt.pixels_max = 8847360;
