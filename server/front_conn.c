@@ -95,11 +95,14 @@ void ls_conn_count(struct ls_conn *c, int cause)
     c->counted = true;
 }
 
-// Closing takes a descriptor out of the epoll set: it has no duplicate here.
-static void close_fd(int *fd)
+// Taken out of the epoll set first: closing alone does not, while a decode process that is being
+// forked has a copy (epoll(7), question 6), and its events would name a connection that is gone.
+static void close_fd(const struct ls_conn *c, int *fd)
 {
-    if (*fd >= 0)
+    if (*fd >= 0) {
+        epoll_ctl(c->front->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
         close(*fd);
+    }
     *fd = -1;
 }
 
@@ -109,8 +112,8 @@ void ls_conn_close(struct ls_conn *c, int cause)
         return;
     ls_conn_count(c, cause);
     c->state = LS_CONN_DEAD;
-    close_fd(&c->peer_fd);
-    close_fd(&c->rpc_fd);
+    close_fd(c, &c->peer_fd);
+    close_fd(c, &c->rpc_fd);
     ls_link_leave(&c->late);
     ls_link_leave(&c->ready);
     ls_link_enter(&c->front->dead, &c->place);
@@ -124,7 +127,7 @@ void ls_conn_end(struct ls_conn *c, int cause)
     ls_conn_count(c, cause);
     c->state = LS_CONN_FLUSH;
     c->since_ms = c->front->now_ms;
-    close_fd(&c->rpc_fd);
+    close_fd(c, &c->rpc_fd);
     ls_bytes_done(&c->to_rpc);
     ls_link_leave(&c->late);
     ls_link_enter(&c->front->flush, &c->place);
