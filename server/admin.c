@@ -87,6 +87,7 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
     struct connection *c = *context;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        a->connection_count++;
         c = calloc(1, sizeof *c);
         *context = c;
         if (!c)
@@ -173,13 +174,9 @@ static void accept_one(struct ls_admin *a, int fd, const struct sockaddr_storage
 {
     const struct sockaddr *plain = (const struct sockaddr *)address;
 
-    a->connection_count++;
-    // Closes fd when it fails; then on_connection has not run.
-    if (MHD_add_connection(a->daemon, fd, plain, size) != MHD_YES) {
-        a->connection_count--;
-        return;
-    }
-    if (a->first && a->first->fd == fd) {
+    // Calls on_connection; closes fd when it fails.
+    if (MHD_add_connection(a->daemon, fd, plain, size) == MHD_YES && a->first &&
+        a->first->fd == fd) {
         ls_address_format(a->first->peer.address, plain);
         a->first->peer.loopback = ls_address_loopback(plain);
     }

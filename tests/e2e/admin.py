@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -507,7 +508,34 @@ def test_hostile():
             one.close()
 
 
+def cpu_seconds(pid):
+    with open("/proc/%d/stat" % pid) as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_descriptors():
+    """Out of descriptors: the port waits without spinning, and answers when there are some again."""
+    with start_server() as server:
+        host, _, port = server.admin.rpartition(":")
+        limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        fds = server.usage()["fds"]
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (fds + 3, limits[1]))
+        crowd = [socket.create_connection((host, int(port)), timeout=5) for _ in range(12)]
+        time.sleep(0.3)
+        before = cpu_seconds(server.pid)
+        time.sleep(1)
+        used = cpu_seconds(server.pid) - before
+        check("descriptors do run out", server.usage()["fds"] < fds + 12, server.usage())
+        check("the loop does not spin", used < 0.3, used)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+        check("answers again", server.get("/healthz") == (200, "ok\n"))
+        for one in crowd:
+            one.close()
+
+
 test_metrics()
+test_descriptors()
 test_running()
 test_text_log()
 test_pages()
