@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Who gets a place: refused at header time, the line with its positions and its end, the two priorities, what
 # sessions hold together (frames, disk), and live streams beyond what can be kept in time.
+import contextlib
 import os
 import queue
 import threading
@@ -115,6 +116,16 @@ def free_places(server):
         return info.sessions_running, info.sessions_free
 
 
+def nice_decoders(server):
+    """How many decode processes come after the others at the processor."""
+    count = 0
+    with open("/proc/%d/task/%d/children" % (server.pid, server.pid)) as file:
+        for pid in file.read().split():
+            with contextlib.suppress(OSError), open("/proc/%s/stat" % pid) as stat:
+                count += stat.read().rsplit(")", 1)[1].split()[16] == "10"
+    return count
+
+
 def places_become(name, server, want):
     end = time.monotonic() + 10
     while free_places(server) != want and time.monotonic() < end:
@@ -132,12 +143,14 @@ def test_refusals():
 
         batch = Caller(server, "batch").send(config())
         check("batch is accepted", batch.accepted())
+        check("its decode processes yield", nice_decoders(server) == 2, nice_decoders(server))
         refused("a second of batch", Caller(server, "batch"), FULL)
         silent = Caller(server)  # headers alone take the place
         places_become("headers take a place", server, (2, 1))
         third = Caller(server, "interactive").send(config())
         check("interactive is accepted", third.accepted())
         places_become("none free", server, (3, 0))
+        check("others do not yield", nice_decoders(server) == 2, nice_decoders(server))
         late = Caller(server)
         refused("headers alone beyond the places", late, FULL)
         ids = [value for key, value in [*late.call.initial_metadata(), *late.call.trailing_metadata()]
