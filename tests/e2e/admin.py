@@ -50,7 +50,7 @@ def wait_for(what, seconds=20):
 
 def lines_of(server, **want):
     """The log's JSON lines with these values."""
-    rows = [json.loads(row) for row in server.stderr().splitlines()]
+    rows = [json.loads(row) for row in server.stderr().splitlines() if row.startswith("{")]
     return [row for row in rows if all(row.get(key) == value for key, value in want.items())]
 
 
@@ -274,6 +274,8 @@ def test_metrics():
 # --- the log ----------------------------------------------------------------------------------------------
 def check_json_log(server, counted, strangers):
     wait_for(lambda: len(lines_of(server, reason="METHOD_UNKNOWN")) == strangers)
+    strange = [line for line in server.stderr().splitlines() if not line.startswith("{")]
+    check("log: nothing but JSON", not strange, "\n".join(strange[:100]))
     rows = lines_of(server, event="call", status="OK", method="/" + SYNC)
     check("one line of the whole call", len(rows) == 1, rows)
     row, s = rows[0], counted.summary
