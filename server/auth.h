@@ -23,8 +23,9 @@ struct ls_auth;
 // Reads --tokens and --jwks; opt is copied, its texts must stay. Fails (LS_EFIELD, the flag as
 // field) on a file that is unreadable, is readable by others (tokens) or writable by them, has a
 // line that is not understood, a private key, or nothing of use (keys for other purposes are left
-// out with a warning); on --jwks without --jwt-issuer and --jwt-audience, or these alone; and when opt->listen is not a loopback address, nothing
-// identifies callers (tokens, keys, client certificates), and --anonymous is not always.
+// out with a warning); on --jwks without --jwt-issuer and --jwt-audience, or these alone; and when
+// opt->listen is not a loopback address, nothing identifies callers (tokens, keys, client
+// certificates), and --anonymous is not always.
 LS_MUST int ls_auth_open(struct ls_auth **out, const struct ls_options *opt, struct ls_err *err);
 // Both files anew; on failure the old ones stay.
 LS_MUST int ls_auth_reload(struct ls_auth *auth, struct ls_err *err);
@@ -36,16 +37,16 @@ struct ls_identity {
     int scopes;    // of enum ls_scope
 };
 
-// The rules. Health is open. Where tokens or keys are configured, one of them is needed, whatever the
-// certificate; a bad one is refused even where nobody would be let in. With mutual TLS alone, a
-// certificate grants sync and info. Nobody gets all scopes: from anywhere with --anonymous always,
-// from loopback with loopback, and with auto from loopback while neither tokens, keys nor (on that
-// connection) a certificate tell callers apart; the admin port has no TLS, so mutual TLS alone
-// leaves it open to loopback.
-// authorization: value of that header, not zero-terminated; NULL: none came. 0 when the scope is
-// granted; LS_EAUTH: no credentials or bad ones; LS_ESCOPE: good ones that do not allow this. The
-// text never tells which part of a token was wrong beyond what its owner can know (expired, other
-// audience), and never repeats it. *out is filled in all cases.
+// The rules. Health is open. Where tokens or keys are configured, one of them is needed, whatever
+// the certificate; a bad one is refused even where nobody would be let in. With mutual TLS alone, a
+// certificate grants sync and info. Without credentials all is granted: from anywhere with
+// --anonymous always, from loopback with loopback, and with auto from loopback while neither
+// tokens, keys nor (on that connection) a certificate tell callers apart; the admin port has no
+// TLS, so mutual TLS alone leaves it open to loopback. authorization: value of that header, not
+// zero-terminated; NULL: none came. 0 when the scope is granted; LS_EAUTH: no credentials or bad
+// ones; LS_ESCOPE: good ones that do not allow this. The text never tells which part of a token was
+// wrong beyond what its owner can know (expired, other audience), and never repeats it. *out is
+// filled in all cases.
 LS_MUST int ls_auth_check(const struct ls_auth *auth, struct ls_identity *out,
                           const struct ls_peer *peer, const char *authorization, int size,
                           enum ls_scope scope, struct ls_err *err);
