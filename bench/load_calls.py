@@ -186,9 +186,11 @@ class Outcome:
 
 
 # --- calls -------------------------------------------------------------------------------------------------
-def channel(address, credentials=None):
+def channel(address, credentials=None, name=None):
+    """name: that of the server's certificate, if it is not the address."""
     if credentials:
-        return grpc.aio.secure_channel(address, credentials, OPTIONS)
+        return grpc.aio.secure_channel(address, credentials,
+                                       OPTIONS + ([("grpc.ssl_target_name_override", name)] if name else []))
     return grpc.aio.insecure_channel(address, OPTIONS)
 
 

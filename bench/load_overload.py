@@ -218,10 +218,12 @@ def judge(run, strict):
     return [
         ("no accepted stream breaks", not broken, "%d: %s" % (len(broken), broken[:3])),
         ("who comes too many is refused", len(refusals) > 0.2 * len(run.live), (len(refusals), len(run.live))),
-        ("the machine is used", made / wall > 0.3 * run.capacity, "%.1f of %.1f frames/s" % (made / wall, run.capacity)),
+        ("the machine is used", made / wall > 0.3 * run.capacity,
+         "%.1f of %.1f frames/s" % (made / wall, run.capacity)),
         ("accepted streams keep their rate", slow and slow[0] > (0.95 if strict else 0.8) * RATE, slow[:3]),
         ("hardly a frame is late", late < (1 if strict else 20), "%.2f %%" % late),
-        ("refusals are quick", part(refusals, 0.99) < (0.05 if strict else 1), "p99 %.1f ms" % (1e3 * part(refusals, 0.99))),
+        ("refusals are quick", part(refusals, 0.99) < (0.05 if strict else 1),
+         "p99 %.1f ms" % (1e3 * part(refusals, 0.99))),
         ("memory stays", after < 1.1 * before + 10, "%.1f, then %.1f MiB" % (before, after)),
         ("no lag grows", max(lags, default=99) < (1.5 if strict else 5), "%.2f s" % max(lags, default=99)),
     ]

@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt  # noqa: E402 (the back end is chosen first)
 # Panels: title, [(column, label, style)]. A style of "." is points, "area" is stacked.
 OVERLOAD = [
     ("streams", [("offered", "if none were refused", "-"), ("accepted", "accepted and running", "-")]),
-    ("frames/s", [("due", "due of accepted", "-"), ("frames", "arrived", "-"), ("batch_frames", "of batch calls", "-")]),
+    ("frames/s", [("due", "due of accepted", "-"), ("frames", "arrived", "-"),
+                  ("batch_frames", "of batch calls", "-")]),
     ("lag of live frames, ms", [("lag_p50_ms", "median of the second", "-"), ("lag_max_ms", "worst", "-")]),
     ("slowest refusal, ms", [("refusal_max_ms", "worst of the second", ".")]),
     ("memory, MiB (PSS)", [("server_mib", "server", "area"), ("decoders_mib", "decode processes", "area")]),
