@@ -113,6 +113,7 @@ static void admit(struct ls_admit *a, struct ls_place *p)
 static void refuse(struct ls_admit *a, struct ls_place *p)
 {
     list_remove(a, p);
+    p->waited_us = ls_now_us() - p->since_us;
     list_push(&a->told, p);
     kick(a);
 }
@@ -346,6 +347,8 @@ void ls_admit_leave(struct ls_place *place)
 
     if (!a)
         return;
+    if (place->position > 0 && place->err.code == 0)
+        place->waited_us = ls_now_us() - place->since_us;
     list_remove(a, place);
     place->admit = NULL;
     place->position = 0;

@@ -30,7 +30,7 @@ struct ls_place {
     void *user;
     int position;      // its number in the line, from 1; 0: admitted. Changes come by on_turn
     struct ls_err err; // refused while waiting (time, drain): the place is left already
-    int64_t waited_us; // until it was admitted
+    int64_t waited_us; // until it was admitted or refused, or left the line
     // Private to admit.c.
     struct ls_admit *admit;
     struct ls_place_list *list; // that it is in

@@ -84,7 +84,6 @@ static int await_config(struct ls_enter *e, struct ls_err *err)
 {
     const struct ls_engine *engine = ls_call_engine(e->call);
 
-    ls_call_note(e->call)->waited_us = e->place.waited_us;
     e->timer = malloc(sizeof *e->timer);
     if (!e->timer)
         return ls_fail(err, LS_ENOMEM, "a timer");
@@ -140,4 +139,5 @@ void ls_enter_end(struct ls_enter *e)
 {
     ls_enter_configured(e);
     ls_admit_leave(&e->place);
+    ls_call_note(e->call)->waited_us = e->place.waited_us;
 }

@@ -51,6 +51,8 @@ static void on_turn(struct ls_place *p)
     c->told++;
     if (p->err.code < 0)
         c->thrown = letter_of(p->err.code);
+    if (c->thrown == 'Q')
+        CHECK(p->waited_us >= WAIT_MS * 1000, "how long it waited in vain");
     if (c->leave) {
         ls_admit_leave(&c->all[(int)c->leave].place);
         c->all[(int)c->leave].gone = true;
