@@ -165,10 +165,13 @@ ssize_t caller_try_send(struct caller *c, const void *data, size_t size)
 {
     ssize_t n;
 
-    if (c->ssl)
-        n = SSL_write(c->ssl, data, (int)size);
-    else
+    if (c->ssl) {
+        // OpenSSL wants to be asked again for what it could not write, not for less.
+        n = SSL_write(c->ssl, data, (int)(c->refused > size ? c->refused : size));
+        c->refused = n > 0 ? 0 : c->refused > size ? c->refused : size;
+    } else {
         n = send(c->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     return n > 0 ? n : -1;
 }
 

@@ -34,6 +34,7 @@ bool port_wait_empty(struct port *p);                           // no connection
 struct caller {
     int fd;
     SSL *ssl;
+    size_t refused; // bytes of a write that is to be repeated
 };
 
 // ctx NULL: plain. False: refused, or no handshake.
@@ -44,7 +45,7 @@ bool caller_send(struct caller *c, const void *data, size_t size);
 // Bytes until there are `size`, the end comes (fewer), or time runs out (fewer, *ended false).
 size_t caller_read(struct caller *c, void *data, size_t size, int wait_ms, bool *ended);
 bool caller_ended(struct caller *c, int wait_ms); // the port closes it, saying nothing more
-// Without waiting: as many as go; -1: none now, 0: the end.
+// Without waiting: as many as go; -1: none now, 0: the end. After -1, the same bytes are sent next.
 ssize_t caller_try_send(struct caller *c, const void *data, size_t size);
 ssize_t caller_try_read(struct caller *c, void *data, size_t size);
 

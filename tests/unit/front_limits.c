@@ -152,13 +152,13 @@ static void slow_headers(void)
 
 static void other_languages(struct ls_tls *tls, SSL_CTX *ctx)
 {
-    static const char http1[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char http1[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n\0";
     static const struct {
-        const char *name, *text;
+        const char *name, *text; // and two zeros
         int cause;
     } rows[] = {{"HTTP/1", http1, LS_CLOSE_GUARD + LS_GUARD_HTTP1 - 1},
-                {"garbage", "\x01\x02garbage", LS_CLOSE_GUARD + LS_GUARD_NOT_HTTP2 - 1},
-                {"TLS on a plain port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                {"garbage", "\x01\x02garbage\0", LS_CLOSE_GUARD + LS_GUARD_NOT_HTTP2 - 1},
+                {"TLS on a plain port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\0",
                  LS_CLOSE_GUARD + LS_GUARD_NOT_HTTP2 - 1}};
     char text[600] = "";
     struct caller c;
