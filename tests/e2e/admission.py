@@ -297,6 +297,7 @@ def test_live():
         completes("what a frame costs is learned", Caller(server).send(config()).media(60, 2.4, end=True))
         caller = Caller(server).send(config(rate, timing=live))
         check("a live stream", caller.accepted(), caller.result)
+        beside = Caller(server, "batch").send(config()).media(60, 9, end=True)  # all that the machine has
         others = []
         start = time.monotonic()
         for i in range(rate * seconds):
@@ -309,6 +310,7 @@ def test_live():
             time.sleep(max(0.0, start + (i + 1) / rate - time.monotonic()))
         caller.requests.put(None)
         completes("the live stream is whole", caller)
+        completes("who works beside it is whole", beside)
         for other in others:
             r = other.end()
             check("beyond what can be kept", r.code == EXHAUSTED and r.reason == "LIVE_CAPACITY" and r.retry_s, r)
