@@ -3,7 +3,6 @@
 # promtool, its label sets bounded whatever strangers call, the dashboard's and the rules' names; /healthz,
 # /readyz, /configz and who may read them; the log line of a call in both forms; W3C trace ids in and out; and
 # hostile HTTP clients beside a stream that must stay whole.
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ import time
 
 import grpc
 
+import _certs
 import _stubs
 from _stubs import ROOT, check, finish, pb, pb_grpc, run_call, start_server, sync
 
@@ -76,6 +76,17 @@ class Hold:
         self.event.set()
 
 
+def refused_batch(channel):
+    r = _stubs.Result()
+    call = pb_grpc.LipSyncStub(channel).Sync(iter([pb.SyncRequest(config=_stubs.container_config())]),
+                                             metadata=(("lipstream-priority", "batch"),))
+    try:
+        list(call)
+    except grpc.RpcError:
+        _stubs.take_error(r, call)
+    return r
+
+
 def count_refusals(server, channel):
     holds = [Hold(channel), Hold(channel, ("lipstream-priority", "batch"))]
     open_now = server.metrics()
@@ -85,6 +96,8 @@ def count_refusals(server, channel):
     for _ in range(3):
         r = run_call(channel, [pb.SyncRequest(config=_stubs.container_config())])
         check("refused", r.reason == "SESSIONS_FULL" and 0.8 <= r.retry_s <= 1.2, "%s %s" % (r, r.retry_s))
+    r = refused_batch(channel)
+    check("refused, batch", r.reason == "SESSIONS_FULL", r)
     for hold in holds:
         hold.cancel()
     check("cancelled ones are gone", wait_for(lambda: not any(
@@ -194,10 +207,11 @@ def check_counts(server):
     now = server.metrics()
     calls = {re.search(r'method="(.*?)",code="(.*?)"', key).groups(): value for key, value in now.items()
              if key.startswith("lipstream_calls_total") and value and "Health" not in key}
-    compare("calls", calls, {(SYNC, "OK"): 1, (SYNC, "RESOURCE_EXHAUSTED"): 3, (SYNC, "CANCELLED"): 2,
+    compare("calls", calls, {(SYNC, "OK"): 1, (SYNC, "RESOURCE_EXHAUSTED"): 4, (SYNC, "CANCELLED"): 2,
                              (SYNC, "INVALID_ARGUMENT"): 1, (INFO, "OK"): 2, ("other", "UNIMPLEMENTED"): 80})
     refused = {key: value for key, value in now.items() if key.startswith("lipstream_refused_total") and value}
     compare("refusals", refused, {'lipstream_refused_total{reason="SESSIONS_FULL",class="interactive"}': 3,
+                                  'lipstream_refused_total{reason="SESSIONS_FULL",class="batch"}': 1,
                                   'lipstream_refused_total{reason="FIELD_INVALID",class="interactive"}': 1})
     ended = {key: value for key, value in now.items() if key.startswith("lipstream_sessions_total") and value}
     compare("sessions", ended, {'lipstream_sessions_total{reason="OK",class="interactive"}': 1,
@@ -292,7 +306,8 @@ def check_json_log(server, counted, strangers):
           and "parent_id" not in row, row)
     check("log: peer", re.fullmatch(r"127\.0\.0\.1:\d+", row["peer"]), row["peer"])
     check("log: strangers", len(lines_of(server, reason="METHOD_UNKNOWN", level="warn")) == strangers)
-    check("log: refusals", len(lines_of(server, reason="SESSIONS_FULL", status="RESOURCE_EXHAUSTED")) == 3)
+    refused = lines_of(server, reason="SESSIONS_FULL", status="RESOURCE_EXHAUSTED")
+    check("log: refusals", sorted(row["class"] for row in refused) == ["batch"] + 3 * ["interactive"], refused)
     quiet = lines_of(server, method="/" + INFO)
     check("log: nothing of calls that only ask", not quiet, quiet)
 
@@ -378,16 +393,11 @@ def test_pages():
         check("no admin port", server.admin is None and "admin=none" in server.stderr(), server.stderr())
 
 
-def hashed(token, name, *scopes):
-    """A line for --tokens."""
-    return "%s %s %s\n" % (name, hashlib.sha256(token.encode()).hexdigest(), ",".join(scopes))
-
-
 def test_scopes():
     secrets = {"prometheus": "prom-0123456789abcdef0123456789abcdef", "caller": "call-0123456789abcdef0123456789abcdef"}
     with tempfile.NamedTemporaryFile("w", dir=_stubs.BUILD) as tokens:
-        tokens.write(hashed(secrets["prometheus"], "prometheus", "admin"))
-        tokens.write(hashed(secrets["caller"], "caller", "sync", "info"))
+        tokens.write(_certs.token_line("prometheus", secrets["prometheus"], "admin"))
+        tokens.write(_certs.token_line("caller", secrets["caller"], "sync,info"))
         tokens.flush()
         with start_server("--tokens", tokens.name, "--log-format", "json") as server, server.channel() as channel:
             bearer = {name: ("Authorization: Bearer " + secret,) for name, secret in secrets.items()}
@@ -421,6 +431,51 @@ def test_scopes():
             row = lines_of(server, status="INVALID_ARGUMENT")[0]
             check("log: the caller's name", row["name"] == "caller", row)
             check("log: no token", "0123456789abcdef" not in server.stderr())
+
+
+def test_subjects():
+    """What a JWT's issuer lets in as a name cannot break a line, nor be cut within a character."""
+    issuer, subjects = _certs.Issuer(), ('a"b\\c\n{"event":"forged"}', "\u202e\u0085\x1b[31m", "\u20ac" * 50,
+                                         "x" + "\U0001f600" * 40)
+    with tempfile.TemporaryDirectory(dir=_stubs.BUILD) as folder:
+        jwks = _certs.write(os.path.join(folder, "jwks.json"), issuer.jwks())
+        with start_server("--jwks", jwks, "--jwt-issuer", issuer.issuer, "--jwt-audience", issuer.audience,
+                          "--log-format", "json") as server, server.channel() as channel:
+            for subject in subjects:
+                call = pb_grpc.LipSyncStub(channel).Sync(iter([pb.SyncRequest(audio=pb.InputChunk())]), metadata=(
+                    ("authorization", "Bearer " + issuer.sign(sub=subject)),))
+                list(take_all(call))
+                check("subject %r" % subject, call.code() in (grpc.StatusCode.INVALID_ARGUMENT,
+                                                              grpc.StatusCode.UNAUTHENTICATED), call.code())
+            rows = server.stderr().splitlines()
+            check("every line is JSON", all(type(json.loads(row)) is dict for row in rows), rows)
+            names = [row.get("name", "") for row in lines_of(server, reason="MESSAGE_ORDER")]
+            check("a name each, without what could do harm", len(names) == len(subjects) and
+                  all(re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\u202e]{3,63}", name) for name in names), names)
+
+
+def test_certificate():
+    """How long the certificate lasts, before and after a reload; a reload that fails is counted as that."""
+    left, day = "lipstream_certificate_left_seconds", 86400
+    with tempfile.TemporaryDirectory(dir=_stubs.BUILD) as folder:
+        authority = _certs.Authority(folder)
+        cert, key = authority.issue("server", "localhost", ends_s=30 * day + 3600)
+        with start_server("--tls-cert", cert, "--tls-key", key, "--log-format", "json") as server:
+            compare("days of the certificate", server.metrics()[left], 30 * day)
+            with open(authority.cert, "rb") as file, grpc.secure_channel(
+                    "localhost:%d" % server.port, grpc.ssl_channel_credentials(file.read())) as channel:
+                run_call(channel, [pb.SyncRequest(audio=pb.InputChunk())])
+            check("log: tls", wait_for(lambda: lines_of(server, event="call", tls="yes")), server.stderr())
+            authority.issue("server", "localhost", ends_s=60 * day + 3600)
+            server.process.send_signal(signal.SIGHUP)
+            check("days after a reload", wait_for(lambda: server.metrics()[left] == 60 * day), server.metrics()[left])
+            compare("reloads", server.metrics()['lipstream_reloads_total{code="OK"}'], 1)
+            _certs.write(cert, "nothing")
+            server.process.send_signal(signal.SIGHUP)
+            failed = 'lipstream_reloads_total{code="INVALID_ARGUMENT"}'
+            check("a reload that fails", wait_for(lambda: server.metrics()[failed] == 1), server.stderr())
+            compare("the old one stays", server.metrics()[left], 60 * day)
+            promtool("promtool check metrics, TLS", "check", "metrics", given=server.get("/metrics")[1])
 
 
 def test_drain():
@@ -542,6 +597,8 @@ test_running()
 test_text_log()
 test_pages()
 test_scopes()
+test_subjects()
+test_certificate()
 test_drain()
 test_hostile()
 finish()
