@@ -397,6 +397,12 @@ int ls_admit_live(struct ls_place *place, double frames_per_second, int64_t pixe
     return 0;
 }
 
+int ls_admit_live_hope(const struct ls_place *place, struct ls_err *err)
+{
+    assert(place->inside && !place->live);
+    return ls_load_hope(&place->admit->load, ls_now_us(), err);
+}
+
 void ls_admit_learn_lane(struct ls_admit *a, int64_t lane_us, int frames)
 {
     ls_load_learn_lane(&a->load, lane_us, frames);

@@ -94,8 +94,8 @@ static bool known(const struct ls_load *l)
     return l->lane.blocks >= BLOCKS_KNOWN && l->core.blocks >= BLOCKS_KNOWN;
 }
 
-int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int64_t now_us,
-                    struct ls_err *err)
+static int check(const struct ls_load *l, const struct ls_load_demand *demand, int64_t now_us,
+                 struct ls_err *err)
 {
     bool alone = l->streams == 0;
     double lanes, cores, of_lanes, of_cores;
@@ -115,11 +115,34 @@ int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int6
                        "(--live-load-max)",
                        demand->frames, 100 * of_lanes, 100 * of_cores, l->streams, 100 * lanes,
                        100 * cores, 100 * l->share_max);
+    return 0;
+}
+
+int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int64_t now_us,
+                    struct ls_err *err)
+{
+    int r = check(l, demand, now_us, err);
+
+    if (r < 0)
+        return r;
+    if (l->streams == 0)
+        l->least = *demand;
+    if (demand->frames < l->least.frames)
+        l->least.frames = demand->frames;
+    if (demand->pixels < l->least.pixels)
+        l->least.pixels = demand->pixels;
     l->sum.frames += demand->frames;
     l->sum.pixels += demand->pixels;
     l->streams++;
     l->promised_us = now_us;
     return 0;
+}
+
+int ls_load_hope(const struct ls_load *l, int64_t now_us, struct ls_err *err)
+{
+    if (l->streams == 0 || check(l, &l->least, now_us, err) == 0)
+        return 0;
+    return ls_fail_prefix(err, "before the picture is known, by the least stream that runs");
 }
 
 void ls_load_release(struct ls_load *l, const struct ls_load_demand *demand)

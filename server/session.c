@@ -405,6 +405,8 @@ static int take_place(struct ls_session *s, struct ls_err *err)
     if (r == 0 && j->video.source == LS_SOURCE_FRAMES)
         r = reserve(s, j->video.width_px, j->video.height_px,
                     (double)j->video.rate_num / j->video.rate_den, err);
+    else if (r == 0 && j->live)
+        r = ls_admit_live_hope(s->place, err);
     return r;
 }
 

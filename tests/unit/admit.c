@@ -433,6 +433,29 @@ static void check_door(void)
     CHECK(ls_load_promise(&l, &d, t + 6 * S, &err) == 0, "in time for 5 s");
 }
 
+static void check_hope(void)
+{
+    struct ls_load l = two_cores();
+    struct ls_load_demand small = ls_load_demand(10, HD / 4), d = ls_load_demand(25, HD);
+    struct ls_err err = {0};
+    int64_t t = 100 * (int64_t)S;
+    int n = 0;
+
+    learn(&l, 200, 10000, 6000);
+    CHECK(ls_load_hope(&l, t, &err) == 0, "nobody runs: who knows");
+    while (ls_load_promise(&l, &d, t, &err) == 0)
+        n++;
+    CHECK(n > 1 && ls_load_hope(&l, t, &err) == LS_ELIVE, "one more of these does not fit");
+    CHECK(strstr(err.text, "the least") && strstr(err.text, "--live-load-max"), "why");
+    CHECK(l.streams == n, "and nothing was promised");
+    ls_load_release(&l, &d);
+    CHECK(ls_load_hope(&l, t, &err) == 0, "one may come when one has left");
+    CHECK(ls_load_promise(&l, &small, t, &err) == 0, "a small one came");
+    CHECK(ls_load_hope(&l, t, &err) == 0, "so the next may be small, too");
+    ls_load_late(&l, t);
+    CHECK(ls_load_hope(&l, t + S, &err) == LS_ELIVE, "nobody while frames are late");
+}
+
 static void check_live_places(void)
 {
     struct caller *all = calloc(LETTERS, sizeof *all);
@@ -492,6 +515,7 @@ int main(void)
     check_start();
     check_overload();
     check_door();
+    check_hope();
     check_live_places();
     check_quotas();
     turn(3);
