@@ -73,6 +73,21 @@ static void find_deadline(struct ls_call *c)
         c->deadline_ms = c->started_ms + (uint64_t)(left_ms > 0 ? left_ms : 0);
 }
 
+// As HTTP/2 measures it (RFC 9113, 6.5.2). gRPC 1.51 holds each frame of a block of headers to the
+// limit, not their sum.
+static int check_metadata(const struct ls_call *c, struct ls_err *err)
+{
+    int64_t size = 0, size_max = c->rpc->engine->opt.metadata_bytes_max;
+
+    for (size_t i = 0; i < c->metadata.count; i++)
+        size += 32 + (int64_t)GRPC_SLICE_LENGTH(c->metadata.metadata[i].key) +
+                (int64_t)GRPC_SLICE_LENGTH(c->metadata.metadata[i].value);
+    if (size > size_max)
+        return ls_fail(err, LS_ELIMIT, "metadata of %lld bytes; at most %lld are allowed",
+                       (long long)size, (long long)size_max);
+    return 0;
+}
+
 static void name_session(struct ls_call *c)
 {
     uint64_t id = 0;
@@ -97,10 +112,11 @@ int ls_call_identify(struct ls_call *c, struct ls_err *err)
         c->note.is_session = true;
         name_session(c);
     }
+    if (check_metadata(c, err) < 0)
+        return err->code;
     if (!c->rpc->auth)
         return 0;
     text = ls_call_metadata(c, "authorization", &size);
-    // gRPC lets no more than metadata_bytes_max through.
     return ls_auth_check(c->rpc->auth, &c->identity, &c->peer, text, text ? (int)size : 0,
                          c->method->scope, err);
 }

@@ -16,6 +16,8 @@
 #include "server/rpc_call_state.h"
 #include "server/rpc_message.h"
 
+enum { AWAIT_MS = 200 }; // as the options table says of --awaited-max
+
 // Not uv_now, which is as old as the loop's turn: a deadline would look like a cancellation.
 static uint64_t now_ms(void)
 {
@@ -228,11 +230,65 @@ static void on_flush_timeout(uv_timer_t *timer)
     grpc_call_cancel_with_status(c->call, (grpc_status_code)c->status.code, text, NULL);
 }
 
+static void on_too_long(uv_timer_t *timer)
+{
+    struct ls_call *c = timer->data;
+    struct ls_err err = {0};
+
+    ls_fail(&err, LS_EDEADLINE, "the call took longer than this server's session-max, %lld ms",
+            (long long)c->rpc->engine->opt.session_ms_max);
+    ls_call_cancel(c, &err);
+}
+
+static void limit_time(struct ls_call *c)
+{
+    uv_timer_start(&c->timer, on_too_long, (uint64_t)c->rpc->engine->opt.session_ms_max, 0);
+}
+
+static void on_awaited(uv_timer_t *timer)
+{
+    struct ls_call *c = timer->data;
+    const struct ls_options *opt = &c->rpc->engine->opt;
+    struct ls_err err = {0};
+
+    if (c->rpc->awaited_count > opt->awaited_max)
+        ls_fail(&err, LS_ELIMIT, "%d calls' requests are awaited; at most %lld may be for longer",
+                c->rpc->awaited_count, (long long)opt->awaited_max);
+    else if (!c->heard && now_ms() >= c->started_ms + (uint64_t)opt->input_idle_ms_max)
+        ls_fail(&err, LS_EIDLE, "no request message for %lld ms",
+                (long long)opt->input_idle_ms_max);
+    else
+        return;
+    ls_call_cancel(c, &err);
+}
+
+// A call that is no session waits for a message, which comes with its headers or soon after. Till
+// it is whole, gRPC gathers as much of it as its caller claims, in memory that all share; beyond
+// that memory streams are reset by chance. So there are few who may be slow.
+static void await(struct ls_call *c)
+{
+    if (c->note.is_session)
+        return;
+    c->rpc->awaited_count += !c->awaited;
+    c->awaited = true;
+    uv_timer_start(&c->timer, on_awaited, AWAIT_MS, AWAIT_MS);
+}
+
+static void await_no_more(struct ls_call *c)
+{
+    if (!c->awaited)
+        return;
+    c->awaited = false;
+    c->rpc->awaited_count--;
+    limit_time(c);
+}
+
 static void finish(struct ls_call *c)
 {
     uint64_t flush_ms = (uint64_t)c->rpc->engine->opt.flush_ms_max;
 
     c->ended = true;
+    await_no_more(c);
     if (c->gone) {
         drop_queue(c);
         uv_timer_stop(&c->timer);
@@ -338,6 +394,7 @@ void ls_call_read(struct ls_call *c)
         return;
     c->reading = true;
     op.data.recv_message.recv_message = &c->incoming;
+    await(c);
     start(c, &op, 1, &c->read_op);
 }
 
@@ -365,6 +422,8 @@ static void on_read_done(struct ls_op *op, bool ok)
         else
             ls_call_end(c, &err, NULL);
     } else {
+        c->heard = true;
+        await_no_more(c);
         c->method->on_message(c, message.data, message.size);
     }
     ls_message_close(&message);
@@ -399,16 +458,6 @@ static void on_close_done(struct ls_op *op, bool ok)
     done(c);
 }
 
-static void on_too_long(uv_timer_t *timer)
-{
-    struct ls_call *c = timer->data;
-    struct ls_err err = {0};
-
-    ls_fail(&err, LS_EDEADLINE, "the call took longer than this server's session-max, %lld ms",
-            (long long)c->rpc->engine->opt.session_ms_max);
-    ls_call_cancel(c, &err);
-}
-
 static void begin(struct ls_call *c)
 {
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
@@ -420,7 +469,7 @@ static void begin(struct ls_call *c)
     c->rpc->running_count++;
     op.data.recv_close_on_server.cancelled = &c->was_cancelled;
     start(c, &op, 1, &c->close_op); // alone: the only way to hear of a cancellation early
-    uv_timer_start(&c->timer, on_too_long, (uint64_t)c->rpc->engine->opt.session_ms_max, 0);
+    limit_time(c);
     c->state = calloc(1, c->method->state_size ? c->method->state_size : 1);
     if (!c->state)
         r = ls_fail(&err, LS_ENOMEM, "a call");

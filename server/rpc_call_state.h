@@ -37,9 +37,11 @@ struct ls_call {
     struct ls_op accept_op, read_op, write_op, status_op, close_op;
     int ops; // with gRPC
     bool reading, writing, headers_sent, half_closed;
-    bool gone;  // cancelled, by whom ever: nothing can be sent any more
-    bool told;  // on_cancel ran
-    bool ended; // by the method
+    bool gone;    // cancelled, by whom ever: nothing can be sent any more
+    bool told;    // on_cancel ran
+    bool heard;   // its first message has come
+    bool awaited; // its next one is, and it is no session
+    bool ended;   // by the method
     bool status_sent;
     bool timer_open;
     grpc_byte_buffer *incoming;
@@ -49,7 +51,7 @@ struct ls_call {
     struct ls_status status;
     int err_code;                     // LS_E… that the status stands for
     struct ls_err stall;              // what flushing too slowly ends with
-    uv_timer_t timer;                 // the call's longest time, then the flush
+    uv_timer_t timer;                 // first message, the call's longest time, then the flush
     uint64_t started_ms, deadline_ms; // of now_ms; deadline 0: none
     struct ls_trace trace;
     struct ls_peer peer;
