@@ -175,6 +175,16 @@ def check_gauges(server):
     check("start", abs(now["process_start_time_seconds"] - time.time()) < 120, now["process_start_time_seconds"])
 
 
+def check_expressions(expressions):
+    """Grafana's variables filled in, each is PromQL."""
+    filled = [re.sub(r"\$(job|instance)", ".*", e.replace("$__rate_interval", "5m")) for e in expressions]
+    rules = [{"record": "panel:%d" % i, "expr": e} for i, e in enumerate(filled)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", dir=_stubs.BUILD) as file:
+        json.dump({"groups": [{"name": "panels", "rules": rules}]}, file)  # JSON is YAML
+        file.flush()
+        promtool("expressions of the dashboard", "check", "rules", file.name)
+
+
 def check_names(text):
     """All names of the code are there, and those of the dashboard and the rules; the rules fire as they should."""
     there = set(re.findall(r"^# TYPE (\S+)", text, re.M)) | {"lipstream_certificate_left_seconds"}  # with TLS only
@@ -185,6 +195,7 @@ def check_names(text):
     with open(os.path.join(folder, "lipstream.json")) as file:
         dashboard = json.load(file)
     expressions = [t["expr"] for p in dashboard["panels"] for t in p.get("targets", ())]
+    check_expressions(expressions)
     expressions += [v["definition"] for v in dashboard["templating"]["list"] if "definition" in v]
     check("panels ask for something", len(expressions) > 50, len(expressions))
     used = set(re.findall(r"\b(?:lipstream|process)_\w+", " ".join(expressions)))
