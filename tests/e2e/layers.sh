@@ -36,14 +36,14 @@ allowed()
     server/rpc_message.c) ours="$kernels|$server|$grpc|$proto|zlib\.h" ;;
     server/rpc*) ours="$kernels|$server|$grpc|$proto|$uv" ;;
     server/worker_jail.c) ours="$kernels|$server|seccomp\.h" ;;
-    server/tls*.c) ours="$kernels|$server|openssl/[a-z0-9_]+\.h" ;;
+    server/tls*.c | server/tls_impl.h) ours="$kernels|$server|openssl/[a-z0-9_]+\.h" ;;
     server/auth*.[ch]) ours="$kernels|$server|openssl/[a-z0-9_]+\.h|jansson\.h" ;;
     server/admin*.c) ours="$kernels|$server|$uv|microhttpd\.h" ;;
     server/worker* | server/encode*.c | server/mux*.c | server/digest.c | server/video_*.c) ours="$kernels|$server|$av" ;;
     server/session_state.h | server/decode_impl.h) ours="$kernels|$server|$uv" ;;
     server/*.h) ours="$kernels|$server" ;;
     server/main.c | server/loop*.c | server/engine*.c | server/session*.c | server/decode*.c | \
-        server/batch.c | server/infer.c | server/front*.c | server/pool.c | server/admit.c | server/load.c) ours="$kernels|$server|$uv" ;;
+        server/batch.c | server/infer.c | server/front*.c | server/pool.c | server/admit.c | server/notify.c) ours="$kernels|$server|$uv" ;;
     server/*) ours="$kernels|$server" ;;
     client/*.h) ours="$client|$proto" ;;
     client/*) ours="$client|$proto|$grpc" ;;
