@@ -84,8 +84,9 @@ class Replica:
                  "--tls-cert", os.path.join(tls, "lipstreamd.pem"),
                  "--tls-key", os.path.join(tls, "lipstreamd.key"),
                  "--tls-client-ca", os.path.join(tls, "ca.pem"), "--tls-client-names", "envoy",
-                 # All callers share Envoy's few connections: what one may reset is multiplied.
-                 "--resets-max", "10000", "--control-frames-max", "10000", *self.flags], stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT)
+                 # All callers share Envoy's few connections, and what they reset there adds up.
+                 "--resets-max", "10000", "--control-frames-max", "10000", *self.flags],
+                stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT)
 
     def wait_port(self, seconds=120):
         port = _stubs._port_of(self.process, self.log, seconds)
@@ -125,8 +126,8 @@ class Replica:
 class Fleet:
     """Replicas, and Envoy before them. address: Envoy's plain port; tls_address: the one with TLS."""
 
-    def __init__(self, folder, count, flags):
-        self.folder = folder
+    def __init__(self, folder, count, flags, workers=2):
+        self.folder, self.workers = folder, workers
         self.replicas = [Replica("replica%d" % i, folder, flags) for i in range(count)]
         self.ports, self.envoy = {}, None
 
@@ -184,7 +185,7 @@ class Fleet:
     def start_envoy(self):
         with open(self.path("access.log"), "a") as out, open(self.path("envoy.log"), "a") as err:
             self.envoy = subprocess.Popen(
-                [envoy_program(), "-c", "envoy.yaml", "--disable-hot-restart", "--concurrency", "2",
+                [envoy_program(), "-c", "envoy.yaml", "--disable-hot-restart", "--concurrency", str(self.workers),
                  "--log-level", "warning", "--file-flush-interval-msec", "100"],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
@@ -264,14 +265,15 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def start_fleet(*flags, count=3):
-    """Replicas with these flags more, all healthy, and Envoy; checks at the end that all stop well."""
+def start_fleet(*flags, count=3, workers=2):
+    """Replicas with these flags more, all healthy, and Envoy with so many worker threads (each has its own
+    connections); checks at the end that all stop well."""
     envoy_program()
     if not shutil.which("openssl"):
         _stubs.skip("openssl is not installed (docker/deps.sh --test)")
     os.makedirs(_stubs.BUILD, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="envoy-", dir=_stubs.BUILD)
-    fleet = Fleet(folder, count, flags)
+    fleet = Fleet(folder, count, flags, workers)
     try:
         fleet.start()
         yield fleet

@@ -103,14 +103,13 @@ def test_metadata(fleet):
 def test_deadline(fleet):
     with fleet.channel() as channel:
         event = threading.Event()
-        started = time.monotonic()
 
         def requests():
             yield pb.SyncRequest(config=small_config())
             event.wait(20)
 
         r = run_call(channel, requests(), timeout=1)
-        check("deadline", r.code == grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() - started < 3, r)
+        check("deadline", r.code == grpc.StatusCode.DEADLINE_EXCEEDED and r.seconds < 5, (str(r), r.seconds))
         event.set()
     check("the replica knew it", any("DEADLINE_EXCEEDED" in _envoy.read(r.log) or "CANCELLED" in _envoy.read(r.log)
                                      for r in fleet.replicas))
@@ -306,7 +305,12 @@ def test_refusals(fleet):
 
 
 def test_death(fleet):
-    """A replica dies after a call was sent to it and before it answered: UNAVAILABLE, and no second try."""
+    """A replica dies after a call was sent to it and before it answered: UNAVAILABLE, and no second try. (Envoy's
+    one worker has connections to both already: a call that waits for one is sent elsewhere, and rightly.)"""
+    busy = lambda: [port for port, host in fleet.hosts().items() if _rq(host, "rq_active")]
+    end = time.monotonic() + 10
+    while busy() and time.monotonic() < end:
+        time.sleep(0.05)
     for r in fleet.replicas:
         r.signal(signal.SIGSTOP)
     ended = []
@@ -323,17 +327,15 @@ def test_death(fleet):
         thread = threading.Thread(target=ask, args=(channel,))
         thread.start()
         end = time.monotonic() + 2
-        busy = None
-        while not busy and time.monotonic() < end:
-            busy = [port for port, host in fleet.hosts().items() if _rq(host, "rq_active")]
+        while not (victim := busy()) and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(0.2)
         retries = fleet.stat("cluster.lipstream.upstream_rq_retry")
         for r in fleet.replicas:
-            if [r.port] == busy:
+            if [r.port] == victim:
                 r.kill()
         thread.join()
-        check("cut off before an answer: UNAVAILABLE", ended == [grpc.StatusCode.UNAVAILABLE], (ended, busy))
+        check("cut off before an answer: UNAVAILABLE", ended == [grpc.StatusCode.UNAVAILABLE], (ended, victim))
         check("and not sent to the other", fleet.stat("cluster.lipstream.upstream_rq_retry") == retries)
     for r in fleet.replicas:
         if r.process:
@@ -361,7 +363,8 @@ def main():
     with open(os.open(tokens, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write("tester %s sync,info\n" % hashlib.sha256(TOKEN.encode()).hexdigest())
     try:
-        with _envoy.start_fleet("--sessions-max", "1", "--threads", "1", "--tokens", tokens, count=2) as fleet:
+        with _envoy.start_fleet("--sessions-max", "1", "--threads", "1", "--tokens", tokens,
+                                count=2, workers=1) as fleet:
             test_tokens(fleet)
             test_refusals(fleet)
             test_death(fleet)
