@@ -32,7 +32,9 @@ IDLE_S = 2  # of the server: silence of a caller, output that nobody reads
 # process that is started ahead may just be one more.
 ROOM = {"fds": 4, "threads": 2, "children": 1, "server_mib": 24, "decoders_mib": 12}
 # Gauges and counts of /metrics (server/metrics.h).
-GAUGES = {"lipstream_sessions", "lipstream_waiting_calls", "lipstream_connections"}
+GAUGES = {"lipstream_sessions_open", "lipstream_live_sessions_open", "lipstream_live_load_ratio",
+          "lipstream_frame_pixels", "lipstream_spool_bytes", "lipstream_connections_open",
+          "lipstream_device_queue_items", "lipstream_encode_queue_jobs"}
 SESSIONS = "lipstream_sessions_total"
 PRIORITY_BATCH = (("lipstream-priority", "batch"),)
 Code = grpc.StatusCode

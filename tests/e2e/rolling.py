@@ -24,7 +24,7 @@ import load_calls  # noqa: E402 (bench/)
 STREAMS = 32
 LENGTH_S = 12         # of a running stream
 RATE = 1              # frames a second, of 32 streams: most of the work is their beginning and end
-NEW_EVERY_S = 0.5
+NEW_EVERY_S = 0.7
 # envoy.yaml: a check every 2 s (0.2 s of jitter, 3 s for its answer), and the second refused connection ejects.
 HEALTH_S = 2.2 + 3
 FLAGS = ["--sessions-max", "64", "--drain-delay", "3000", "--drain-timeout", "60000", "--input-idle-max", "30000"]

@@ -18,7 +18,7 @@ def run(seconds, warm_up):
     soak, before, after, amiss = load_soak.measure(args)
     _stubs.check("soak", not amiss, amiss[:8])
     print("soak:", ", ".join("%d %s" % (n, k) for k, n in sorted(soak.counts.items())))
-    print("soak:", ", ".join("%s %.4g, then %.4g" % (k, v, after.get(k, 0)) for k, v in before.items()))
+    print("soak:", ", ".join("%s %.4g, then %.4g" % (k, before[k], after[k]) for k in load_soak.ROOM))
     _stubs.finish()
 
 
