@@ -134,16 +134,25 @@ static int open_spool(const char *dir)
     return fd;
 }
 
+// What there is too little of comes again: the caller may try later.
+static int error_code(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOSPC || error == EAGAIN ||
+                   error == ENOMEM
+               ? LS_EFULL
+               : LS_EIO;
+}
+
 // The pipe ends and files of a process that is about to start.
 static int open_files(struct ls_decode_proc *p, struct ls_err *err)
 {
     p->spool_fd = open_spool(p->pool->opt->spool_dir);
     if (p->spool_fd < 0)
-        return ls_fail(err, LS_EIO, "no spool file in %s: %s", p->pool->opt->spool_dir,
+        return ls_fail(err, error_code(errno), "no spool file in %s: %s", p->pool->opt->spool_dir,
                        strerror(errno));
     p->ring_fd = memfd_create("lipstream-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (p->ring_fd < 0)
-        return ls_fail(err, LS_EIO, "no shared memory: %s", strerror(errno));
+        return ls_fail(err, error_code(errno), "no shared memory: %s", strerror(errno));
     return 0;
 }
 
@@ -214,11 +223,12 @@ static int start(struct ls_decode_proc **out, struct ls_decode_pool *pool, struc
     p->handles = 4;
     r = spawn(p);
     if (r < 0) {
-        ls_fail(err, LS_EDECODER, "%s does not start: %s", pool->path, uv_strerror(r));
+        r = ls_fail(err, error_code(-r) == LS_EFULL ? LS_EFULL : LS_EDECODER,
+                    "%s does not start: %s", pool->path, uv_strerror(r));
         // A handle that failed to start must be closed all the same.
         uv_close((uv_handle_t *)&p->process, on_closed);
         drop_pipes(p);
-        return LS_EDECODER;
+        return r;
     }
     uv_read_start((uv_stream_t *)&p->errors, on_error_alloc, on_error_text);
     *out = p;
@@ -231,7 +241,7 @@ static int open_pair(uv_pipe_t *pipe, int *other, struct ls_err *err)
     int pair[2], r;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return ls_fail(err, LS_EIO, "a decode thread's pipe: %s", strerror(errno));
+        return ls_fail(err, error_code(errno), "a decode thread's pipe: %s", strerror(errno));
     r = uv_pipe_open(pipe, pair[0]);
     if (r < 0) {
         close(pair[0]);
@@ -262,9 +272,9 @@ static int start_thread(struct ls_decode_proc **out, struct ls_decode_pool *pool
     p->handles = 3;
     p->spool_fd = open_spool(pool->opt->spool_dir);
     spool = p->spool_fd < 0 ? -1 : fcntl(p->spool_fd, F_DUPFD_CLOEXEC, 0);
-    r = spool < 0
-            ? ls_fail(err, LS_EIO, "no spool file in %s: %s", pool->opt->spool_dir, strerror(errno))
-            : open_pair(&p->control, &control, err);
+    r = spool < 0 ? ls_fail(err, error_code(errno), "no spool file in %s: %s", pool->opt->spool_dir,
+                            strerror(errno))
+                  : open_pair(&p->control, &control, err);
     if (r == 0)
         r = open_pair(&p->events, &events, err);
     if (r == 0)

@@ -9,6 +9,7 @@ import resource
 import socket
 import struct
 import sys
+import threading
 import time
 
 import _stubs
@@ -221,6 +222,40 @@ def silent_messages(stage):
             peer.reset() if i % 2 else peer.close()
 
 
+def hoard(port, path, sums):
+    """A hundred calls that each claim 4 MiB and bring most of it, as fast as the windows allow."""
+    calls = {stream: 5 for stream in range(1, 201, 2)}
+    with Peer(port) as peer:
+        peer.send(b"".join(call(s, path) + data(s, struct.pack(">BI", 0, 4 << 20)) for s in calls))
+        end = time.monotonic() + 3
+        while peer.open and time.monotonic() < end:
+            grants = {}
+            for kind, _, stream, payload in peer.frames():
+                if kind == WINDOW:
+                    grants[stream] = grants.get(stream, 0) + int.from_bytes(payload, "big")
+            for stream, sent in calls.items():
+                room = min(65535 + grants.get(0, 0) - sum(calls.values()), (4 << 20) - 100 - sent,
+                           524288 + grants.get(stream, 0) - sent, 16384)
+                if room >= 1000 and not peer.ended(stream):
+                    peer.send(frame(DATA, 0, stream, bytes(room)))
+                    calls[stream] += room
+            time.sleep(0.01)
+        sums.append(sum(calls.values()))
+
+
+def hoards(stage):
+    """Three connections fill the memory of gRPC with requests that are never whole."""
+    name = "half requests of 4 MiB"
+    with stage.attack(name):
+        sums = []
+        threads = [threading.Thread(target=hoard, args=(stage.port, INFO, sums)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        check(name + ": they came through", sum(sums) > 8 << 20, sums)
+
+
 def unread_output(stage):
     """The whole input of a call, and a window that never opens; and a socket that nobody reads."""
     name = "window of zero"
@@ -351,7 +386,7 @@ def main():
     with _stubs.start_server(*FLAGS) as server:
         stage = Stage(server)
         for attack in (rapid_reset, made_to_reset, control_floods, header_floods, header_bomb, compressed_bombs,
-                       endless_message, slow_ones, silent_messages, unread_output, garbage):
+                       endless_message, hoards, slow_ones, silent_messages, unread_output, garbage):
             if len(sys.argv) < 2 or attack.__name__ in sys.argv[1:]:
                 attack(stage)
         stage.report()
