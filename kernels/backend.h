@@ -34,6 +34,10 @@ struct ls_detect_params {
     int long_side_px; // the frame is reduced so that its longer side has this; 0: 320.
                       // YuNet: 64..1280, multiple of 32. BlazeFace has one size and ignores it
     float score_min;  // 0: the detector's own (YuNet 0.6, BlazeFace 0.5)
+    bool (*wanted)(void *user); // asked before each step, on the calling thread; once false, what
+                                // was found means nothing. A back end may ask less often, or never.
+                                // NULL: it is wanted
+    void *user;
 };
 enum { LS_FACES_MAX = 32 };
 

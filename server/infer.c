@@ -122,19 +122,28 @@ static bool wanted(struct ls_infer *infer, struct ls_work **w)
     return *w != NULL;
 }
 
+// Only looks: what is found is written into the work, so it is let go of afterwards.
+static bool detect_wanted(void *user)
+{
+    const struct ls_work *w = user;
+
+    return !atomic_load_explicit(&w->revoked, memory_order_relaxed);
+}
+
 static void run_detect(struct ls_infer *infer, struct ls_work *w)
 {
-    struct ls_detect_params params = {.long_side_px = w->detect.side_px};
+    struct ls_detect_params params = {
+        .long_side_px = w->detect.side_px, .wanted = detect_wanted, .user = w};
     int64_t t0 = ls_now_us();
     int r;
 
     for (;;) {
         r = ls_detect(infer->lane, w->detect.face, &w->detect.count, w->detect.frame, &params,
                       &w->err);
-        if (r < 0 || w->detect.count > 0 || 2 * params.long_side_px > w->detect.side_px_max)
-            break;
         if (!wanted(infer, &w))
             return;
+        if (r < 0 || w->detect.count > 0 || 2 * params.long_side_px > w->detect.side_px_max)
+            break;
         params.long_side_px *= 2;
     }
     w->detect.side_px = params.long_side_px;

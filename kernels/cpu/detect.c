@@ -95,12 +95,21 @@ static int find_entry(struct entry **out, struct ls_cpu_detect *d, const struct 
     return LS_OK;
 }
 
+static bool wanted(void *user, int item)
+{
+    const struct ls_detect_params *p = user;
+
+    (void)item;
+    return p->wanted(p->user);
+}
+
 int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
                   const struct ls_frame *frame, const struct ls_detect_params *params,
                   struct ls_err *err)
 {
     struct ls_letterbox box;
     const float *outputs[LS_DETECT_OUTPUTS_MAX] = {NULL};
+    struct ls_detect_params asked = *params;
     struct entry *e;
     int r;
 
@@ -113,9 +122,13 @@ int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
     if (r == LS_OK)
         r = ls_cpu_reduce(ls_dnn_input(e->lane, 0, 0), frame, &box, err);
     if (r == LS_OK)
-        r = ls_dnn_run(e->lane, 1, err);
+        r = ls_dnn_run_wanted(e->lane, 1, params->wanted ? wanted : NULL, &asked, err);
     if (r < 0)
         return r;
+    if (params->wanted && !params->wanted(params->user)) {
+        *count = 0; // the outputs are of an earlier picture
+        return LS_OK;
+    }
     for (int i = 0; i < e->output_count; i++) {
         ls_dnn_output(e->output[i], e->lane, i, 0);
         outputs[i] = e->output[i];

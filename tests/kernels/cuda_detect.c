@@ -280,7 +280,8 @@ static void check_heads(void)
 
     for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
         struct ls_frame frame = {.width_px = rows[i / 2].width, .height_px = rows[i / 2].height};
-        struct ls_detect_params params = {rows[i / 2].long_side_px, rows[i / 2].score_min};
+        struct ls_detect_params params = {.long_side_px = rows[i / 2].long_side_px,
+                                          .score_min = rows[i / 2].score_min};
         struct ls_cuda_heads h = {.cells.detector = detectors[i % 2]};
         static struct ls_cuda_faces_found got;
         struct ls_face want[LS_FACES_MAX];
