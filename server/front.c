@@ -90,7 +90,7 @@ void ls_front_peer(struct ls_front *f, int fd, struct ls_peer *out)
 // --- accepting ---
 
 // The one that costs least goes: what has ended, then who has said nothing, then who is idle.
-static bool evict(struct ls_front *f)
+static bool evict(struct ls_front *f, int cause)
 {
     struct ls_link *const rings[] = {&f->linger, &f->hello, &f->idle};
 
@@ -98,11 +98,23 @@ static bool evict(struct ls_front *f)
         struct ls_conn *c = LS_LINK_FIRST(rings[i], place);
 
         if (c) {
-            ls_conn_evict(c);
+            ls_conn_evict(c, cause);
             return true;
         }
     }
     return false;
+}
+
+// So that running sessions find a descriptor, too: several of those who have said nothing go, or
+// one who is idle.
+static void make_room(struct ls_front *f)
+{
+    for (int i = 0; i < PER_SESSION; i++) {
+        bool silent = f->hello.next != &f->hello || f->linger.next != &f->linger;
+
+        if ((i && !silent) || !evict(f, LS_CLOSE_FILES))
+            return;
+    }
 }
 
 static void refuse(struct ls_front *f, int fd, int cause, const char *why)
@@ -138,6 +150,7 @@ static void survive(struct ls_front *f)
         ls_log_foreign(LS_LOG_WARN, "accept", text);
     }
     f->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    make_room(f);
     f->pause_until_ms = f->now_ms + PAUSE_MS;
     watch_listener(f, false);
 }
@@ -157,7 +170,7 @@ static void accept_some(struct ls_front *f)
                 continue;
             return;
         }
-        if (atomic_load(&f->count) >= f->connections_max && !evict(f))
+        if (atomic_load(&f->count) >= f->connections_max && !evict(f, LS_CLOSE_FULL))
             refuse(f, fd, LS_CLOSE_FULL, "a connection is refused: all of --connections-max work");
         else
             ls_conn_new(f, fd, (struct sockaddr *)&address);

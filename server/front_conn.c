@@ -144,11 +144,11 @@ static void say_goaway(struct ls_conn *c, uint32_t code)
     (void)!ls_conn_put(c, frame, sizeof frame);
 }
 
-void ls_conn_evict(struct ls_conn *c)
+void ls_conn_evict(struct ls_conn *c, int cause)
 {
     if (c->state == LS_CONN_PASS && !c->to_peer.size && !ls_guard_border(&c->guard, NULL, 0))
         say_goaway(c, NO_ERROR);
-    ls_conn_close(c, LS_CLOSE_FULL);
+    ls_conn_close(c, cause);
 }
 
 // What gRPC has begun to say is said to the end of its frame, so that the GOAWAY can be read.

@@ -129,8 +129,8 @@ void ls_conn_count(struct ls_conn *c, int cause);
 void ls_conn_end(struct ls_conn *c, int cause);
 // Closes both ends now.
 void ls_conn_close(struct ls_conn *c, int cause);
-// For a new connection: says goodbye if it can.
-void ls_conn_evict(struct ls_conn *c);
+// For others: says goodbye if it can.
+void ls_conn_evict(struct ls_conn *c, int cause);
 // Somebody did what the guard does not allow. data: of gRPC, read but not said (or NULL); the end
 // of a frame that was begun is taken from there.
 void ls_conn_verdict(struct ls_conn *c, enum ls_guard_verdict verdict, const uint8_t *data,

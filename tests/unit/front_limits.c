@@ -335,7 +335,9 @@ static int take_all(int held[], int most)
 static void no_descriptors(void)
 {
     const char *row = "no descriptors";
+    struct bytes b = {.size = 0};
     struct rlimit before, low;
+    uint8_t got[64];
     struct caller good, bad[20], late;
     int held[256], held_count, sockets[20], fd, top, fd_late;
     struct port p;
@@ -344,6 +346,9 @@ static void no_descriptors(void)
     port_init(&p);
     port_open(&p, NULL, row);
     fd = caller_greet(&good, &p, NULL, row);
+    put(&b, HEADERS, READY, 1, 10, 0); // one that works is not idle
+    CHECK(caller_send(&good, b.data, b.size) && socket_read(fd, got, b.size, WAIT_MS) == b.size,
+          row);
     for (int i = 0; i < 20; i++)
         sockets[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     getrlimit(RLIMIT_NOFILE, &before);
