@@ -182,7 +182,9 @@ class Outcome:
                 self.retry_s = retry.retry_delay.seconds + retry.retry_delay.nanos * 1e-9
 
     def __str__(self):
-        return "%s: %s %s %s, %d frames" % (self.kind, self.code, self.reason, self.text, self.frames)
+        told = (self.summary.bytes_out, self.summary.sha256.hex()[:8]) if self.summary else "no summary"
+        return "%s: %s %s %s, %d frames, %d bytes %s (%s)" % (self.kind, self.code, self.reason, self.text, self.frames,
+                                                             self.size, self.digest.hexdigest()[:8], told)
 
 
 # --- calls -------------------------------------------------------------------------------------------------
