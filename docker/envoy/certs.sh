@@ -9,13 +9,14 @@
 #   front.pem, front.key           Envoy, as callers see it: localhost, 127.0.0.1, ::1 and the names given
 #   envoy.pem, envoy.key           Envoy, as the replicas see it: envoy
 #   lipstreamd.pem, lipstreamd.key a replica: lipstream, localhost, 127.0.0.1, ::1
+#   probe.pem, probe.key           whoever asks a replica for its health: probe
 #   caller.pem, caller.key         a caller with a certificate of its own: caller
 #
 # An authority that is there already is used again, so that running it anew renews the certificates; each file
 # is moved into place, which is what Envoy watches for (lipstreamd: SIGHUP). LS_CERT_DAYS: how long they last (90).
 set -euo pipefail
 
-[ $# -ge 1 ] || { sed -n '3,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '3,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 folder=$1
 shift
 days=${LS_CERT_DAYS:-90}
@@ -66,4 +67,5 @@ done
 issue front serverAuth "${front[@]}"
 issue envoy clientAuth DNS:envoy
 issue lipstreamd serverAuth DNS:lipstream DNS:localhost IP:127.0.0.1 IP:::1
+issue probe clientAuth DNS:probe
 issue caller clientAuth DNS:caller
