@@ -268,11 +268,12 @@ static void stop_listening(struct ls_front *f)
 
 static void obey(struct ls_front *f)
 {
-    bool drain, stop, end;
+    bool drain, stop, finish, end;
 
     pthread_mutex_lock(&f->lock);
     drain = f->want_drain;
     stop = f->want_stop;
+    finish = f->want_finish;
     end = f->want_close;
     pthread_mutex_unlock(&f->lock);
     if (drain && !f->draining) {
@@ -285,6 +286,8 @@ static void obey(struct ls_front *f)
     }
     if ((stop || end) && f->listen_fd >= 0)
         stop_listening(f);
+    if (finish)
+        each(&f->idle, ls_conn_finish);
     if (end && !f->close_ms)
         f->close_ms = f->now_ms;
     pthread_mutex_lock(&f->lock);
@@ -537,6 +540,13 @@ void ls_front_stop(struct ls_front *f)
     wake(f, &f->want_stop);
     while (!f->is_stopped)
         pthread_cond_wait(&f->stopped, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void ls_front_finish(struct ls_front *f)
+{
+    pthread_mutex_lock(&f->lock);
+    wake(f, &f->want_finish);
     pthread_mutex_unlock(&f->lock);
 }
 

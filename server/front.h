@@ -50,6 +50,9 @@ void ls_front_drain(struct ls_front *f);
 // Closes the port; connections live until gRPC or the peer closes them. on_socket has run for the
 // last time when this returns.
 void ls_front_stop(struct ls_front *f);
+// After ls_front_stop: connections without open streams are ended, the others as their last stream
+// ends. gRPC alone would wait 20 s for peers that do not answer the ping of its goodbye.
+void ls_front_finish(struct ls_front *f);
 int ls_front_connections(const struct ls_front *f); // open now
 // What gRPC said last goes out, what is left is closed (a second at most), the thread is joined.
 // Accepts NULL.

@@ -144,11 +144,24 @@ static void say_goaway(struct ls_conn *c, uint32_t code)
     (void)!ls_conn_put(c, frame, sizeof frame);
 }
 
+// Whoever opens a stream at this moment learns that it was not seen, and may safely ask elsewhere.
+static void say_goodbye(struct ls_conn *c)
+{
+    if (c->state == LS_CONN_PASS && !ls_guard_border(&c->guard, NULL, 0))
+        say_goaway(c, NO_ERROR);
+}
+
 void ls_conn_evict(struct ls_conn *c, int cause)
 {
-    if (c->state == LS_CONN_PASS && !c->to_peer.size && !ls_guard_border(&c->guard, NULL, 0))
-        say_goaway(c, NO_ERROR);
+    if (!c->to_peer.size) // it will not be flushed
+        say_goodbye(c);
     ls_conn_close(c, cause);
+}
+
+void ls_conn_finish(struct ls_conn *c)
+{
+    say_goodbye(c);
+    ls_conn_end(c, LS_CLOSE_SERVER);
 }
 
 // What gRPC has begun to say is said to the end of its frame, so that the GOAWAY can be read.

@@ -68,8 +68,8 @@ struct ls_front {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t stopped;
-    bool want_drain, want_stop, want_close, is_stopped; // under the lock
-    struct ls_peer *peers;                              // by gRPC's descriptor; under the lock
+    bool want_drain, want_stop, want_finish, want_close, is_stopped; // under the lock
+    struct ls_peer *peers; // by gRPC's descriptor; under the lock
     int peer_count;
     atomic_int count; // connections
 
@@ -131,6 +131,8 @@ void ls_conn_end(struct ls_conn *c, int cause);
 void ls_conn_close(struct ls_conn *c, int cause);
 // For others: says goodbye if it can.
 void ls_conn_evict(struct ls_conn *c, int cause);
+// It has no streams, and is to have no more: says so, and ends.
+void ls_conn_finish(struct ls_conn *c);
 // Somebody did what the guard does not allow. data: of gRPC, read but not said (or NULL); the end
 // of a frame that was begun is taken from there.
 void ls_conn_verdict(struct ls_conn *c, enum ls_guard_verdict verdict, const uint8_t *data,

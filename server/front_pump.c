@@ -161,17 +161,13 @@ static bool flush_rpc(struct ls_conn *c)
 
 // --- from the peer ---
 
-// In the rings that time limits and evictions go by.
-static void keep_place(struct ls_conn *c)
+// In the ring of those whose frames are watched for their end.
+static void watch_late(struct ls_conn *c)
 {
-    struct ls_front *f = c->front;
-
-    if (c->state == LS_CONN_PASS)
-        ls_link_enter(ls_guard_streams(&c->guard) ? &f->busy : &f->idle, &c->place);
     if (!c->guard.waiting)
         ls_link_leave(&c->late);
-    else if (c->guard.since_ms == f->now_ms || c->late.next == &c->late)
-        ls_link_enter(&f->late, &c->late);
+    else if (c->guard.since_ms == c->front->now_ms || c->late.next == &c->late)
+        ls_link_enter(&c->front->late, &c->late);
 }
 
 // Bytes as gRPC is to see them. False: no more now.
@@ -194,7 +190,7 @@ static bool pass_up(struct ls_conn *c, uint8_t *data, size_t size)
             return false;
         flush_rpc(c); // an empty socket takes it
     }
-    keep_place(c);
+    watch_late(c);
     return pass_to_rpc(c, data, size);
 }
 
@@ -411,15 +407,18 @@ static void linger(struct ls_conn *c)
 
 void ls_conn_run(struct ls_conn *c)
 {
+    struct ls_front *f = c->front;
     bool more = false;
 
     if (c->state < LS_CONN_FLUSH && ls_conn_flush(c)) {
         more = go_up(c);
         if (c->state == LS_CONN_PASS)
             more |= go_down(c);
+        if (c->state == LS_CONN_PASS) // streams began and ended
+            ls_link_enter(ls_guard_streams(&c->guard) ? &f->busy : &f->idle, &c->place);
     }
     if (c->state == LS_CONN_FLUSH || c->state == LS_CONN_LINGER)
         linger(c);
     if (c->state < LS_CONN_FLUSH && more)
-        ls_link_enter(&c->front->ready, &c->ready);
+        ls_link_enter(&f->ready, &c->ready);
 }

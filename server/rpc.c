@@ -257,6 +257,7 @@ static void close_server(struct ls_rpc *rpc)
     rpc->closing = true;
     LS_OP_GIVE(&rpc->shutdown_op);
     grpc_server_shutdown_and_notify(rpc->server, rpc->cq, &rpc->shutdown_op);
+    ls_front_finish(rpc->front);
 }
 
 static void stop_port(struct ls_rpc *rpc)

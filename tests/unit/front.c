@@ -349,6 +349,43 @@ static void newcomers(void)
     port_close(&p);
 }
 
+// Who has no stream is let go at once, who has one when it ends; both learn what was seen of them.
+static void finishes(void)
+{
+    const char *row = "finish";
+    struct bytes up = {.size = 0}, down = {.size = 0};
+    struct caller idle, busy;
+    uint8_t got[128];
+    struct port p;
+    int fd_idle, fd_busy;
+    bool ended;
+
+    port_init(&p);
+    port_open(&p, NULL, row);
+    fd_idle = caller_greet(&idle, &p, NULL, row);
+    fd_busy = caller_greet(&busy, &p, NULL, row);
+    put(&up, HEADERS, READY | END, 5, 10, 0);
+    put(&down, HEADERS, READY | END, 5, 20, 0);
+    CHECK(caller_send(&busy, up.data, up.size) && drop(fd_busy, up.size), row);
+    ls_front_stop(p.front);
+    ls_front_finish(p.front);
+    CHECK(caller_read(&idle, got, sizeof got, WAIT_MS, &ended) == LS_GUARD_GOAWAY && ended &&
+              is_goaway(got, 0, 0),
+          "finish: idle");
+    CHECK(caller_read(&busy, got, 1, 100, &ended) == 0 && !ended, "finish: busy");
+    CHECK(send(fd_busy, down.data, down.size, 0) == (ssize_t)down.size, row);
+    CHECK(caller_read(&busy, got, sizeof got, WAIT_MS, &ended) == down.size + LS_GUARD_GOAWAY &&
+              ended && !memcmp(got, down.data, down.size) && is_goaway(got + down.size, 5, 0),
+          "finish: the last stream ended");
+    CHECK(recv(fd_busy, got, 1, 0) == 0 && recv(fd_idle, got, 1, 0) == 0, "finish: gRPC's ends");
+    caller_close(&idle);
+    caller_close(&busy);
+    CHECK(port_wait_empty(&p), row);
+    close(fd_idle);
+    close(fd_busy);
+    port_close(&p);
+}
+
 // --- who is behind a descriptor ---
 
 static void peers(const struct test_cert *ca, struct ls_tls *mutual, const struct test_cert *own)
@@ -410,6 +447,7 @@ int main(void)
     between_frames(NULL, "GOAWAY, plain");
     between_frames(client13, "GOAWAY, TLS");
     newcomers();
+    finishes();
     peers(&ca, mutual, &own);
     SSL_CTX_free(client12);
     SSL_CTX_free(client13);
