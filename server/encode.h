@@ -49,8 +49,8 @@ struct ls_encode_params {
     int sar_num, sar_den;
     int rate_num, rate_den;       // nominal; 0/1: unknown
     int sample_rate_hz, channels; // of the sound that comes; 0: no sound
-    const atomic_bool *stop; // once true, calls return LS_ECANCEL soon: within a frame of the
-                             // picture or of the sound. Outlives the encoder; NULL: never
+    const atomic_bool *stop;      // once true, calls return LS_ECANCEL soon: within a frame of the
+                                  // picture or of the sound. Outlives the encoder; NULL: never
 };
 
 struct ls_encode;
