@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import struct
 import subprocess
 import sys
@@ -148,6 +149,35 @@ def test_idle(fleet):
     with fleet.channel() as channel:
         r = run_call(channel, requests())
         check("a stream survives 5 s of silence", r.ok(), r)
+
+
+def test_renewal(fleet, lone):
+    """New certificates for everybody while a stream runs: it goes on, and new connections see the new ones."""
+    shown = lambda: ssl.get_server_certificate(("127.0.0.1", fleet.ports["tls"]), timeout=10)
+    before, event = shown(), threading.Event()
+
+    def requests():
+        yield pb.SyncRequest(config=small_config())
+        event.wait(30)
+        yield from _stubs.pieces(media("voice.pcm")[:VOICE_BYTES], media("face.mp4"))
+
+    with fleet.channel(tls=True) as channel, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_call, channel, requests())
+        subprocess.run([os.path.join(_envoy.ENVOY_FILES, "certs.sh"), fleet.path("tls")], check=True)
+        for r in fleet.replicas:
+            r.signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while shown() == before and time.monotonic() < end:
+            time.sleep(0.1)
+        check("Envoy shows its new certificate", shown() != before)
+        with fleet.channel(tls=True) as other:
+            check("calls go on with the new ones", small_call(other).media == lone)
+        for r in fleet.replicas:
+            with fleet.direct(r) as other:
+                check(r.name + " takes the new ones", _stubs.serving(other))
+        event.set()
+        result = running.result()
+        check("the running stream saw nothing of it", result.ok() and result.media == lone, result)
 
 
 def test_many(fleet, lone):
@@ -358,6 +388,7 @@ def main():
         test_preflight(fleet)
         test_grpcurl(fleet, lone)
         test_idle(fleet)
+        test_renewal(fleet, lone)
         test_many(fleet, lone)
     tokens = os.path.join(_stubs.BUILD, "envoy-%d.tokens" % os.getpid())
     with open(os.open(tokens, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
