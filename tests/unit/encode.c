@@ -366,6 +366,39 @@ static void refusals(void)
     CHECK(ls_encode_open(&e, &c.params, &err) == LS_EENCODE && !e, "H.264 without a container");
 }
 
+// Stopped at any place, nothing more is encoded, and all is freed.
+static void stopping(void)
+{
+    static const char *const places[] = {"stop before a frame", "stop before sound",
+                                         "stop before silence", "stop before the flush"};
+
+    for (int at = 0; at < 4; at++) {
+        atomic_bool stop = false;
+        struct enc_clip c = {.params = enc_params(), .frame_count = 4, .sample_count = 4 * 640};
+        struct ls_encode *e = NULL;
+        struct ls_err err = {0};
+        int r = 0;
+
+        c.params.stop = &stop;
+        c.params.speed = LS_SPEED_VERYFAST; // holds frames back
+        CHECK(ls_encode_open(&e, &c.params, &err) == 0, places[at]);
+        for (int n = 0; n < 3; n++)
+            CHECK(enc_give_frame(e, &c, n, &err) == 0, places[at]);
+        CHECK(enc_give_sound(e, &c, 0, 640, &err) == 0, places[at]);
+        atomic_store(&stop, true);
+        if (at == 0)
+            r = enc_give_frame(e, &c, 3, &err);
+        else if (at == 1)
+            r = enc_give_sound(e, &c, 640, 6400, &err);
+        else if (at == 2)
+            r = ls_encode_sound_end(e, &err);
+        else
+            r = ls_encode_finish(e, &err);
+        CHECK(r == LS_ECANCEL, places[at]);
+        ls_encode_close(&e);
+    }
+}
+
 static void memory(enum ls_container container, const char *name)
 {
     struct enc_clip c = {.params = enc_params(), .frame_count = 2000, .sample_count = 2000 * 640};
@@ -398,6 +431,7 @@ int main(void)
     first_piece();
     sound_end();
     refusals();
+    stopping();
     memory(LS_CONTAINER_FMP4, "memory, mp4");
     memory(LS_CONTAINER_MPEG_TS, "memory, ts");
     return check_done();
