@@ -16,6 +16,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "server/log.h"
+#include "server/worker_jail.h"
+
 struct ls_decode_pool {
     struct uv_loop_s *loop;
     const struct ls_options *opt;
@@ -24,6 +27,7 @@ struct ls_decode_pool {
     struct ls_decode_proc *idle;
     int idle_count, live;
     int64_t spooled;
+    bool jail;    // processes lock themselves in
     int failures; // starts that failed in a row: no endless trying
     uv_timer_t refill;
     bool closed, timer_closed;
@@ -179,8 +183,10 @@ static void keep_environment(char **env, char texts[ENVIRONMENT_MAX][512])
 static int spawn(struct ls_decode_proc *p)
 {
     const struct ls_options *opt = p->pool->opt;
-    char memory[24], texts[ENVIRONMENT_MAX][512];
-    char *argv[] = {p->pool->path, memory, NULL}, *env[ENVIRONMENT_MAX + 1];
+    char memory[24], file[24], texts[ENVIRONMENT_MAX][512];
+    char jail[] = "jail", open[] = "open";
+    char *argv[] = {p->pool->path, memory, file, p->pool->jail ? jail : open, NULL};
+    char *env[ENVIRONMENT_MAX + 1];
     uv_stdio_container_t stdio[5] = {
         {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&p->control},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->events},
@@ -197,6 +203,7 @@ static int spawn(struct ls_decode_proc *p)
                                     .stdio = stdio};
 
     snprintf(memory, sizeof memory, "%lld", (long long)opt->decoder_bytes_max);
+    snprintf(file, sizeof file, "%lld", (long long)opt->spool_bytes_max);
     keep_environment(env, texts);
     return uv_spawn(p->pool->loop, &p->process, &options);
 }
@@ -308,16 +315,39 @@ static void on_refill(uv_timer_t *timer)
         uv_timer_start(timer, on_refill, 1, 0); // one a turn: the loop is held for one fork at most
 }
 
+// Whether processes are to lock themselves in; negative: they must and cannot.
+static int choose_jail(const struct ls_options *opt, struct ls_err *err)
+{
+    const char *how = opt->sandbox ? opt->sandbox : "auto";
+    struct ls_err why = {0};
+
+    if (!strcmp(how, "none"))
+        return 0;
+    if (ls_jail_possible(&why) == 0)
+        return 1;
+    if (!strcmp(how, "required"))
+        return ls_fail(err, LS_EIO, "--sandbox required: %s", why.text);
+    ls_log(LS_LOG_WARN, "sandbox", NULL, 0, "decode processes may make any system call: %s",
+           why.text);
+    return 0;
+}
+
 int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop, const char *path,
                         const struct ls_options *opt, const struct ls_video_device *device,
                         struct ls_err *err)
 {
     char *full = realpath(path, NULL); // a process starts in "/"
     struct ls_decode_pool *pool;
+    int jail;
 
     if (!full || access(full, X_OK) != 0) {
         free(full);
         return ls_fail(err, LS_EIO, "decoder %s: %s", path, strerror(errno));
+    }
+    jail = choose_jail(opt, err);
+    if (jail < 0) {
+        free(full);
+        return jail;
     }
     pool = calloc(1, sizeof *pool);
     if (!pool) {
@@ -334,6 +364,7 @@ int ls_decode_pool_open(struct ls_decode_pool **out, struct uv_loop_s *loop, con
     pool->loop = loop;
     pool->opt = opt;
     pool->path = full;
+    pool->jail = jail;
     pool->refill.data = pool;
     uv_timer_init(loop, &pool->refill);
     uv_timer_start(&pool->refill, on_refill, 0, 0);

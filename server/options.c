@@ -34,6 +34,7 @@ static const struct {
 } choices[] = {{"backend", "ref|cpu|cuda|auto"},
                {"arithmetic", "auto|fp32|tf32|fp16"},
                {"log-format", "text|json"},
+               {"sandbox", "auto|required|none"},
                {"anonymous", "auto|never|loopback|always"}};
 
 static const struct {

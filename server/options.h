@@ -32,6 +32,9 @@
       "H.264 encoder: x264, nvenc (with --backend cuda), or auto: nvenc where the device has it")  \
     S(spool_dir, "spool-dir", "/var/tmp", "folder of the unlinked spool files")                    \
     S(decoder, "decoder", "", "path of lipstream-decode; empty: beside lipstreamd")                \
+    S(sandbox, "sandbox", "auto",                                                                  \
+      "system calls of decode processes: required (only those that decoding needs, or no start), " \
+      "none (any), or auto: filtered where the kernel can")                                        \
     S(log_format, "log-format", "text", "text or json")                                            \
     S(tls_cert, "tls-cert", "", "certificate chain (PEM) of the gRPC port; empty: no TLS")         \
     S(tls_key, "tls-key", "", "its private key (PEM)")                                             \
