@@ -70,6 +70,13 @@ int ls_hold_next(struct ls_session *s, bool *made, struct ls_err *err)
     return 0;
 }
 
+// A long last frame has been heard before the voice for all of it has come.
+static bool voice_there(const struct ls_session *s, int64_t ticks)
+{
+    return s->job.output.audio == LS_AUDIO_NONE || ls_features_ended(s->features) ||
+           ls_features_ticks(s->features) >= ticks;
+}
+
 // The picture has ended (once more): what follows?
 int ls_hold_go_on(struct ls_session *s, struct ls_err *err)
 {
@@ -96,7 +103,7 @@ int ls_hold_go_on(struct ls_session *s, struct ls_err *err)
     }
     switch (s->job.fit.audio_longer) {
     case LS_FIT_STOP:
-        s->shots_over = ls_shots_all_heard(s);
+        s->shots_over = ls_shots_all_heard(s) && voice_there(s, s->pass_offset);
         return 0;
     case LS_FIT_HOLD_LAST:
         return 0;

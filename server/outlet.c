@@ -175,20 +175,27 @@ static void on_job_done(struct ls_pool_job *base)
     ls_session_idle(s);
 }
 
-// Copies the voice up to the end of the job's last frame: the pool must not see the growing
-// stretch.
-static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_err *err)
+// Samples of the voice up to the end of the job's last frame, or of all frames. A frame is made
+// when the voice is known to 0.2 s after the frame's begin; where it lasts longer, the rest follows
+// with the next frame, or with the end.
+static int64_t voice_to(const struct ls_session *s, const struct outlet_job *job)
 {
     const struct shot *last = job->shot_count ? job->shot[job->shot_count - 1] : NULL;
+
+    return (last ? last->pts + last->duration : s->end_ticks) * s->audio_info.sample_rate_hz /
+           LS_TICKS;
+}
+
+// Copies the voice: the pool must not see the growing stretch.
+static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_err *err)
+{
     int channels = s->audio_info.channels;
     const float *voice = NULL;
-    int64_t to;
     int n;
 
-    if (s->job.output.audio == LS_AUDIO_NONE || !last)
+    if (s->job.output.audio == LS_AUDIO_NONE)
         return 0;
-    to = (last->pts + last->duration) * s->audio_info.sample_rate_hz / LS_TICKS;
-    n = ls_features_voice(s->features, s->voice_sent, to, &voice);
+    n = ls_features_voice(s->features, s->voice_sent, voice_to(s, job), &voice);
     if (n <= 0)
         return 0;
     job->voice = malloc((size_t)n * (size_t)channels * sizeof(float));

@@ -132,7 +132,7 @@ struct ls_session {
     struct ls_work mel;
     float *mel_pcm, *mel_column;
     bool mel_busy;
-    int64_t heard_ticks; // of the newest frame that has its window
+    int64_t heard_ticks; // end of the newest frame that has its window
 
     // Way out.
     struct ls_encode *encode;

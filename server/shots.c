@@ -427,7 +427,7 @@ static int hear_shots(struct ls_session *s, struct ls_err *err)
             shot->beyond = true;
             break;
         case VOICE_HEARD:
-            s->heard_ticks = shot->pts;
+            s->heard_ticks = shot->pts + shot->duration;
             break;
         }
         if (s->made >= s->engine->opt.frames_max)

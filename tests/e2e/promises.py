@@ -3,6 +3,7 @@
 # byte, 1 kB, 64 kB and 1 MB; voice first, face first, both by turns; one call alone and four at once
 # beside others.
 import threading
+import time
 
 import _stubs
 from _stubs import check, container_config, media, pb
@@ -77,10 +78,34 @@ def four_at_once(server):
           and results[4].sha256() != alone.sha256(), results[4])
 
 
+def late_voice(server):
+    """Frames of a second: the last one is made before the voice for all of it has come."""
+    config = pb.SyncConfig(audio=pb.AudioInput(pcm=pb.Pcm(sample_rate_hz=16000)))
+    config.video.frames.CopyFrom(pb.RawFrames(width=320, height=240, frame_rate=pb.Rational(num=1, den=1)))
+    config.face.fixed_box.CopyFrom(container_config().face.fixed_box)
+    voice, frames = media("voice.pcm"), media("face.i420")[:2 * 320 * 240 * 3 // 2]
+
+    def requests(gap_s):
+        yield pb.SyncRequest(config=config)
+        yield from _stubs.pieces(None, frames)
+        yield pb.SyncRequest(audio=pb.InputChunk(data=voice[:int(1.7 * 32000)]))
+        time.sleep(gap_s)
+        yield pb.SyncRequest(audio=pb.InputChunk(data=voice[int(1.7 * 32000):], end=True))
+
+    for stop in (False, True):
+        if stop:
+            config.fit.audio_longer = pb.AUDIO_LONGER_STOP
+        with server.channel() as channel:
+            results = [_stubs.run_call(channel, requests(gap_s)) for gap_s in (0, 1)]
+        check("frames of a second", results[0].ok() and results[0].summary.frames_out == 2, results[0])
+        same("a voice that comes late, %s" % ("picture ends" if stop else "voice ends"), results[1], results[0])
+
+
 def main():
     with _stubs.start_server() as server:
         chunks_and_orders(server)
         four_at_once(server)
+        late_voice(server)
     _stubs.finish()
 
 
