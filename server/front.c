@@ -247,6 +247,11 @@ static void each(struct ls_link *ring, void (*act)(struct ls_conn *c))
     }
 }
 
+static void mark_old(struct ls_conn *c)
+{
+    c->old = true;
+}
+
 static void end_conn(struct ls_conn *c)
 {
     ls_conn_end(c, LS_CLOSE_SERVER);
@@ -278,7 +283,8 @@ static void obey(struct ls_front *f)
     pthread_mutex_unlock(&f->lock);
     if (drain && !f->draining) {
         f->draining = true;
-        f->drain_ms = f->now_ms;
+        each(&f->busy, mark_old);
+        each(&f->idle, mark_old);
     }
     if (f->draining) {
         each(&f->busy, ls_conn_goaway);

@@ -40,7 +40,7 @@ struct ls_conn {
     bool peer_in, peer_out, rpc_in, rpc_out;
     bool peer_end, rpc_end; // its last bytes are there: read on until the end shows
     bool rpc_blocked;       // room for gRPC's bytes is asked for
-    bool told;              // GOAWAY of a drain was said
+    bool old, told;         // was greeted when the drain began; GOAWAY of the drain was said
     bool counted;           // its close has a cause
     int64_t since_ms;       // of its state
     int64_t thrown;         // bytes thrown away while it lingered
@@ -77,7 +77,6 @@ struct ls_front {
     int64_t now_ms;
     int64_t pause_until_ms; // accepting pauses; 0: it does not
     int64_t close_ms;       // since when the thread ends; 0: it does not
-    int64_t drain_ms;       // since when it drains
     bool draining;
     struct ls_link hello, idle, busy, flush, linger, dead; // rings of connections
     struct ls_link late, ready;

@@ -298,8 +298,7 @@ static bool goaway_due(const struct ls_conn *c)
     const struct ls_front *f = c->front;
 
     return f->draining && !c->told &&
-           (c->since_ms <= f->drain_ms || c->guard.last_stream ||
-            f->now_ms - c->since_ms > NEWCOMER_MS);
+           (c->old || c->guard.last_stream || f->now_ms - c->since_ms > NEWCOMER_MS);
 }
 
 void ls_conn_goaway(struct ls_conn *c)
