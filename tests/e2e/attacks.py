@@ -61,10 +61,16 @@ def in_steps(peer, count, make, each=10):
 
 
 def made_to_reset(stage):
+    # A padded frame resets its stream; one that comes after gRPC's own end of the stream makes it end the
+    # whole connection, so the limit may need more than one.
     name = "made to reset"
-    with stage.attack(name, "resets"), Peer(stage.port) as peer:
-        check(name + ": the connection is ended",
-              not in_steps(peer, 3000, lambda s: call(s) + frame(DATA, PADDED, s, b"\1ab")))
+    with stage.attack(name, "resets"):
+        for _ in range(3):
+            with Peer(stage.port) as peer:
+                check(name + ": the connection is ended",
+                      not in_steps(peer, 3000, lambda s: call(s) + frame(DATA, PADDED, s, b"\1ab"), 2))
+                if peer.goaway() == 11:
+                    break
     name = "too many streams"
     with stage.attack(name, "streams"):
         cut(stage, name, streams(3000, call), reads=False)
