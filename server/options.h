@@ -112,6 +112,8 @@
       "longer side of the picture that the detector sees")                                         \
     N(flush_ms_max, "flush-max", 10000, 100, 600000, "ms",                                         \
       "how long a status waits for the message that is under way")                                 \
+    N(half_close_ms_max, "half-close-wait", 2000, 0, 60000, "ms",                                  \
+      "how long OK waits for a caller that has not ended its side of the stream")                  \
     N(connections_max, "connections-max", 4096, 1, 1000000, "connections",                         \
       "connections at once; beyond, the longest idle one is closed for a new one")                 \
     N(handshake_ms_max, "handshake-max", 10000, 100, 600000, "ms",                                 \

@@ -37,11 +37,12 @@ struct ls_call {
     struct ls_op accept_op, read_op, write_op, status_op, close_op;
     int ops; // with gRPC
     bool reading, writing, headers_sent, half_closed;
-    bool gone;    // cancelled, by whom ever: nothing can be sent any more
-    bool told;    // on_cancel ran
-    bool heard;   // its first message has come
-    bool awaited; // its next one is, and it is no session
-    bool ended;   // by the method
+    bool lingered; // its half-close was waited for long enough
+    bool gone;     // cancelled, by whom ever: nothing can be sent any more
+    bool told;     // on_cancel ran
+    bool heard;    // its first message has come
+    bool awaited;  // its next one is, and it is no session
+    bool ended;    // by the method
     bool status_sent;
     bool timer_open;
     grpc_byte_buffer *incoming;
