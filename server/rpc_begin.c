@@ -112,6 +112,8 @@ int ls_call_identify(struct ls_call *c, struct ls_err *err)
         c->note.is_session = true;
         name_session(c);
     }
+    if (c->deadline_ms && c->deadline_ms <= c->started_ms)
+        return ls_fail(err, LS_EDEADLINE, "the call's deadline had passed when it came");
     if (check_metadata(c, err) < 0)
         return err->code;
     if (!c->rpc->auth)
