@@ -354,8 +354,9 @@ void ls_admit_leave(struct ls_place *place)
     place->position = 0;
     if (place->inside)
         a->inside[place->class]--;
-    if (place->live)
+    if (place->demand.frames > 0) // promised, or held in hope
         ls_load_release(&a->load, &place->demand);
+    place->demand = (struct ls_load_demand){0, 0};
     a->pixels -= place->pixels;
     place->pixels = 0;
     place->inside = place->live = false;
@@ -389,18 +390,16 @@ int ls_admit_live(struct ls_place *place, double frames_per_second, int64_t pixe
     int r;
 
     assert(place->inside && !place->live);
-    r = ls_load_promise(&place->admit->load, &demand, ls_now_us(), err);
-    if (r < 0)
-        return r;
-    place->demand = demand;
-    place->live = true;
-    return 0;
+    r = ls_load_settle(&place->admit->load, &place->demand, &demand, ls_now_us(), err);
+    place->demand = r < 0 ? (struct ls_load_demand){0, 0} : demand;
+    place->live = r == 0;
+    return r;
 }
 
-int ls_admit_live_hope(const struct ls_place *place, struct ls_err *err)
+int ls_admit_live_hope(struct ls_place *place, struct ls_err *err)
 {
-    assert(place->inside && !place->live);
-    return ls_load_hope(&place->admit->load, ls_now_us(), err);
+    assert(place->inside && !place->live && place->demand.frames == 0);
+    return ls_load_hope(&place->admit->load, &place->demand, ls_now_us(), err);
 }
 
 void ls_admit_learn_lane(struct ls_admit *a, int64_t lane_us, int frames)

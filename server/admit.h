@@ -65,9 +65,10 @@ LS_MUST int ls_admit_pixels(struct ls_place *place, int64_t pixels, struct ls_er
 // promised already. Once a place.
 LS_MUST int ls_admit_live(struct ls_place *place, double frames_per_second, int64_t pixels,
                           struct ls_err *err);
-// Before its size and rate are known: LS_ELIVE where not even a stream like the least that runs
-// would be promised. So most callers too many are told before anything of theirs was taken.
-LS_MUST int ls_admit_live_hope(const struct ls_place *place, struct ls_err *err);
+// Before its size and rate are known: LS_ELIVE where not even a stream like the least that ran of
+// late would be promised; else so much is held for it until then. So callers too many are told
+// before anything of theirs was taken.
+LS_MUST int ls_admit_live_hope(struct ls_place *place, struct ls_err *err);
 
 // What load.c learns from: microseconds of lane time and of core time that `frames` frames of
 // `pixels` each took. From sessions, as work comes back. frames may be 0: work that belongs to

@@ -24,6 +24,7 @@ enum {
     FRAME_PIXELS = 1 << 16, // what a frame costs beside its pixels, in pixels
 };
 static const double WEIGHT = 0.25; // of a new block: half is forgotten in 1.5 s of a stream
+static const double SAME = 0.01;   // 30000/1001 and 30 frames/s, 1088 and 1080 rows
 
 static void learn(struct ls_load_cost *c, int64_t us, int frames, double units)
 {
@@ -118,6 +119,13 @@ static int check(const struct ls_load *l, const struct ls_load_demand *demand, i
     return 0;
 }
 
+static void add(struct ls_load *l, const struct ls_load_demand *demand)
+{
+    l->sum.frames += demand->frames;
+    l->sum.pixels += demand->pixels;
+    l->streams++;
+}
+
 int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int64_t now_us,
                     struct ls_err *err)
 {
@@ -131,18 +139,37 @@ int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int6
         l->least.frames = demand->frames;
     if (demand->pixels < l->least.pixels)
         l->least.pixels = demand->pixels;
-    l->sum.frames += demand->frames;
-    l->sum.pixels += demand->pixels;
-    l->streams++;
+    add(l, demand);
     l->promised_us = now_us;
     return 0;
 }
 
-int ls_load_hope(const struct ls_load *l, int64_t now_us, struct ls_err *err)
+int ls_load_hope(struct ls_load *l, struct ls_load_demand *held, int64_t now_us, struct ls_err *err)
 {
-    if (l->streams == 0 || check(l, &l->least, now_us, err) == 0)
+    *held = (struct ls_load_demand){0, 0};
+    if (l->least.frames <= 0)
         return 0;
-    return ls_fail_prefix(err, "before the picture is known, by the least stream that runs");
+    if (check(l, &l->least, now_us, err) < 0)
+        return ls_fail_prefix(err, "before the picture is known, by the least stream that ran");
+    if (!known(l)) // the next one is let in when this one has run for a while, not been held
+        return 0;
+    *held = l->least;
+    add(l, held);
+    return 0;
+}
+
+int ls_load_settle(struct ls_load *l, const struct ls_load_demand *held,
+                   const struct ls_load_demand *demand, int64_t now_us, struct ls_err *err)
+{
+    if (held->frames > 0)
+        ls_load_release(l, held);
+    if (held->frames > 0 && demand->frames <= held->frames * (1 + SAME) &&
+        demand->pixels <= held->pixels * (1 + SAME)) {
+        add(l, demand);
+        l->promised_us = now_us;
+        return 0;
+    }
+    return ls_load_promise(l, demand, now_us, err);
 }
 
 void ls_load_release(struct ls_load *l, const struct ls_load_demand *demand)

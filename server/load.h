@@ -30,7 +30,7 @@ struct ls_load {
     double share_max;    // 0.8: what may be promised
     struct ls_load_cost lane, core;
     struct ls_load_demand sum;
-    struct ls_load_demand least; // of each, what the streams since the last silence began with
+    struct ls_load_demand least; // of each, the streams since nobody last ran
     int streams;
     int64_t promised_us; // when a stream last was let in
     int64_t late_us;     // when a live frame last was late; 0: never
@@ -47,9 +47,15 @@ void ls_load_late(struct ls_load *l, int64_t now_us);
 LS_MUST int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int64_t now_us,
                             struct ls_err *err);
 void ls_load_release(struct ls_load *l, const struct ls_load_demand *demand);
-// For a stream whose demand is not known yet: LS_ELIVE if not even one like the least that runs
-// could be promised. Promises nothing.
-LS_MUST int ls_load_hope(const struct ls_load *l, int64_t now_us, struct ls_err *err);
+// For a stream whose demand is not known yet: LS_ELIVE if not even one like the least that ran of
+// late could be promised. Else that much is promised (*held) until ls_load_settle; it is zero when
+// too little is known to hold anything.
+LS_MUST int ls_load_hope(struct ls_load *l, struct ls_load_demand *held, int64_t now_us,
+                         struct ls_err *err);
+// The demand is known now. What was held is released on failure. What fits into it needs no second
+// decision: costs move from one moment to the next.
+LS_MUST int ls_load_settle(struct ls_load *l, const struct ls_load_demand *held,
+                           const struct ls_load_demand *demand, int64_t now_us, struct ls_err *err);
 // What is promised, as shares of all lanes and all cores.
 void ls_load_shares(const struct ls_load *l, double *lanes, double *cores);
 

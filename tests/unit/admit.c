@@ -436,24 +436,39 @@ static void check_door(void)
 static void check_hope(void)
 {
     struct ls_load l = two_cores();
-    struct ls_load_demand small = ls_load_demand(10, HD / 4), d = ls_load_demand(25, HD);
+    struct ls_load_demand small = ls_load_demand(10, HD / 4), d = ls_load_demand(25, HD), held, h2;
     struct ls_err err = {0};
     int64_t t = 100 * (int64_t)S;
     int n = 0;
 
+    CHECK(ls_load_hope(&l, &held, t, &err) == 0 && held.frames == 0, "nothing is known: let it in");
+    CHECK(ls_load_settle(&l, &held, &d, t, &err) == 0 && l.streams == 1, "and promise later");
+    CHECK(ls_load_hope(&l, &held, t + S, &err) == LS_ELIVE, "the second not at once");
+    CHECK(ls_load_hope(&l, &held, t + 3 * S, &err) == 0 && held.frames == 0, "later; not held");
     learn(&l, 200, 10000, 6000);
-    CHECK(ls_load_hope(&l, t, &err) == 0, "nobody runs: who knows");
-    while (ls_load_promise(&l, &d, t, &err) == 0)
-        n++;
-    CHECK(n > 1 && ls_load_hope(&l, t, &err) == LS_ELIVE, "one more of these does not fit");
+    t += 10 * (int64_t)S;
+    for (n = 1; ls_load_hope(&l, &held, t, &err) == 0; n++) {
+        CHECK(held.frames == 25 && l.streams == n + 1, "as much as the least is held");
+        if (n % 2)
+            CHECK(ls_load_settle(&l, &held, &d, t, &err) == 0, "and becomes a promise");
+        CHECK(l.streams == n + 1, "of one stream");
+    }
+    CHECK(n > 1 && l.streams == n, "one more of these does not fit");
     CHECK(strstr(err.text, "the least") && strstr(err.text, "--live-load-max"), "why");
-    CHECK(l.streams == n, "and nothing was promised");
     ls_load_release(&l, &d);
-    CHECK(ls_load_hope(&l, t, &err) == 0, "one may come when one has left");
+    CHECK(ls_load_hope(&l, &held, t, &err) == 0, "one may come when one has left");
+    learn(&l, 400, 20000, 12000);
+    CHECK(ls_load_settle(&l, &held, &d, t, &err) == 0, "what was held is kept at other costs");
+    ls_load_release(&l, &d);
+    learn(&l, 400, 9000, 5000);
+    CHECK(ls_load_hope(&l, &held, t, &err) == 0, "again");
+    d.frames *= 2;
+    CHECK(ls_load_settle(&l, &held, &d, t, &err) == LS_ELIVE, "more than was held does not fit");
+    CHECK(l.streams == n - 1, "nothing is left of it");
     CHECK(ls_load_promise(&l, &small, t, &err) == 0, "a small one came");
-    CHECK(ls_load_hope(&l, t, &err) == 0, "so the next may be small, too");
+    CHECK(ls_load_hope(&l, &held, t, &err) == 0, "so the next may be small, too");
     ls_load_late(&l, t);
-    CHECK(ls_load_hope(&l, t + S, &err) == LS_ELIVE, "nobody while frames are late");
+    CHECK(ls_load_hope(&l, &h2, t + S, &err) == LS_ELIVE, "nobody while frames are late");
 }
 
 static void check_live_places(void)
