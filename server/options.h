@@ -122,7 +122,10 @@
       "HTTP/2 streams of a connection; 0: twice sessions-max, and 100")                            \
     N(metadata_bytes_max, "metadata-bytes-max", 16384, 4096, 65536, "bytes", "metadata of a call") \
     N(awaited_max, "awaited-max", 16, 1, 65536, "calls",                                           \
-      "calls but sessions whose request may take more than 200 ms to come; more are refused")      \
+      "calls but sessions whose request may take more than 200 ms to come, or whose answer to be " \
+      "read; more are refused")                                                                    \
+    N(watches_max, "watches-max", 1000, 1, 1000000, "calls",                                       \
+      "watches of the health at once; anybody may begin one, and it lasts as long as they like")   \
     N(resets_max, "resets-max", 100, 1, 1000000, "a second",                                       \
       "streams of a connection that are reset, by either side; ten seconds' worth at once")        \
     N(control_frames_max, "control-frames-max", 1000, 10, 1000000, "a second",                     \

@@ -16,14 +16,6 @@
 #include "server/rpc_call_state.h"
 #include "server/rpc_message.h"
 
-enum { AWAIT_MS = 200 }; // as the options table says of --awaited-max
-
-// Not uv_now, which is as old as the loop's turn: a deadline would look like a cancellation.
-static uint64_t now_ms(void)
-{
-    return uv_hrtime() / 1000000;
-}
-
 void *ls_call_state(struct ls_call *c)
 {
     return c->state;
@@ -103,6 +95,7 @@ static void release(struct ls_call *c)
     if (c->ops || (c->method && !c->ended) || !c->timer_open)
         return;
     c->timer_open = false;
+    ls_call_await_no_more(c);
     if (c->method)
         ls_call_log(c);
     drop_queue(c);
@@ -186,7 +179,7 @@ static void read_next(struct ls_call *c)
 // away.
 static bool lingers(struct ls_call *c)
 {
-    uint64_t ms = (uint64_t)c->rpc->engine->opt.half_close_ms_max, now = now_ms();
+    uint64_t ms = (uint64_t)c->rpc->engine->opt.half_close_ms_max, now = ls_call_now_ms();
 
     if (c->status.code || !c->note.is_session || c->half_closed || c->lingered || !ms)
         return false;
@@ -210,6 +203,7 @@ static void pump(struct ls_call *c)
     if (c->queue) {
         send_message(c);
     } else if (c->ended && !lingers(c)) {
+        ls_call_await_no_more(c);
         uv_timer_stop(&c->timer);
         send_status(c);
     }
@@ -252,9 +246,8 @@ static void make_status(struct ls_call *c, const struct ls_err *err,
     ls_status_make(&c->status, err, all, c->note.session_id, retry_ms(c));
 }
 
-static void on_flush_timeout(uv_timer_t *timer)
+void ls_call_cut(struct ls_call *c)
 {
-    struct ls_call *c = timer->data;
     char text[LS_STATUS_TEXT + 40];
 
     if (c->gone || c->status_sent)
@@ -265,6 +258,11 @@ static void on_flush_timeout(uv_timer_t *timer)
     // can, and that carries no details: the text has the reason then.
     snprintf(text, sizeof text, "%s: %s", c->status.reason, c->status.text);
     grpc_call_cancel_with_status(c->call, (grpc_status_code)c->status.code, text, NULL);
+}
+
+static void on_flush_timeout(uv_timer_t *timer)
+{
+    ls_call_cut(timer->data);
 }
 
 static void on_too_long(uv_timer_t *timer)
@@ -282,50 +280,13 @@ static void limit_time(struct ls_call *c)
     uv_timer_start(&c->timer, on_too_long, (uint64_t)c->rpc->engine->opt.session_ms_max, 0);
 }
 
-static void on_awaited(uv_timer_t *timer)
-{
-    struct ls_call *c = timer->data;
-    const struct ls_options *opt = &c->rpc->engine->opt;
-    struct ls_err err = {0};
-
-    if (c->rpc->awaited_count > opt->awaited_max)
-        ls_fail(&err, LS_ELIMIT, "%d calls' requests are awaited; at most %lld may be for longer",
-                c->rpc->awaited_count, (long long)opt->awaited_max);
-    else if (!c->heard && now_ms() >= c->started_ms + (uint64_t)opt->input_idle_ms_max)
-        ls_fail(&err, LS_EIDLE, "no request message for %lld ms",
-                (long long)opt->input_idle_ms_max);
-    else
-        return;
-    ls_call_cancel(c, &err);
-}
-
-// A call that is no session waits for a message, which comes with its headers or soon after. Till
-// it is whole, gRPC gathers as much of it as its caller claims, in memory that all share; beyond
-// that memory streams are reset by chance. So there are few who may be slow.
-static void await(struct ls_call *c)
-{
-    if (c->note.is_session)
-        return;
-    c->rpc->awaited_count += !c->awaited;
-    c->awaited = true;
-    uv_timer_start(&c->timer, on_awaited, AWAIT_MS, AWAIT_MS);
-}
-
-static void await_no_more(struct ls_call *c)
-{
-    if (!c->awaited)
-        return;
-    c->awaited = false;
-    c->rpc->awaited_count--;
-    limit_time(c);
-}
-
 static void finish(struct ls_call *c)
 {
     uint64_t flush_ms = (uint64_t)c->rpc->engine->opt.flush_ms_max;
 
     c->ended = true;
-    await_no_more(c);
+    ls_call_await_no_more(c);
+    ls_call_stay_no_more(c);
     if (c->gone) {
         drop_queue(c);
         uv_timer_stop(&c->timer);
@@ -340,6 +301,8 @@ static void finish(struct ls_call *c)
         drop_queue(c);
     }
     uv_timer_start(&c->timer, on_flush_timeout, flush_ms, flush_ms);
+    if (!c->status.code)
+        ls_call_await_reader(c);
     pump(c);
 }
 
@@ -427,7 +390,7 @@ void ls_call_read(struct ls_call *c)
 {
     if (c->reading || c->half_closed || c->gone || c->ended)
         return;
-    await(c);
+    ls_call_await(c);
     read_next(c);
 }
 
@@ -468,7 +431,8 @@ static void on_read_done(struct ls_op *op, bool ok)
             ls_call_end(c, &err, NULL);
     } else {
         c->heard = true;
-        await_no_more(c);
+        if (ls_call_await_no_more(c))
+            limit_time(c);
         c->method->on_message(c, message.data, message.size);
     }
     ls_message_close(&message);
@@ -491,7 +455,7 @@ static void on_close_done(struct ls_op *op, bool ok)
     (void)ok;
     if (c->was_cancelled && !c->status_sent) {
         c->gone = true;
-        if (c->deadline_ms && now_ms() + 5 >= c->deadline_ms)
+        if (c->deadline_ms && ls_call_now_ms() + 5 >= c->deadline_ms)
             ls_fail(&err, LS_EDEADLINE, "the call's deadline passed");
         else
             ls_fail(&err, LS_ECANCEL, "the caller cancelled or went away");
@@ -509,7 +473,7 @@ static void begin(struct ls_call *c)
     struct ls_err err = {0};
     int r;
 
-    c->started_ms = now_ms();
+    c->started_ms = ls_call_now_ms();
     r = ls_call_identify(c, &err);
     c->rpc->running_count++;
     op.data.recv_close_on_server.cancelled = &c->was_cancelled;
@@ -518,6 +482,8 @@ static void begin(struct ls_call *c)
     c->state = calloc(1, c->method->state_size ? c->method->state_size : 1);
     if (!c->state)
         r = ls_fail(&err, LS_ENOMEM, "a call");
+    if (r == 0)
+        r = ls_call_stay(c, &err);
     if (r < 0)
         ls_call_end(c, &err, NULL);
     else

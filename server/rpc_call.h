@@ -22,6 +22,7 @@ struct ls_call;
 struct ls_method {
     const char *path;    // "/lipstream.v1.LipSync/Sync"
     bool quiet;          // leaves no log line unless it fails
+    bool stays;          // as long as its caller likes: there are --watches-max of these at most
     enum ls_scope scope; // what a caller's credentials must allow; checked before on_start
     size_t state_size;   // of ls_call_state: zeroed, freed with the call
     void (*on_start)(struct ls_call *c);

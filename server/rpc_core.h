@@ -47,7 +47,8 @@ struct ls_rpc {
     struct ls_call *first; // all calls, accepted or waiting for a caller
     int call_count;
     int running_count; // of them, those that a caller has begun
-    int awaited_count; // of those but sessions, the ones whose next message is awaited
+    int awaited_count; // of those but sessions, the ones whose next message or reader is awaited
+    int staying_count; // those that stay open as long as their callers like
     // In this order: calls are refused; the port is closed; gRPC was told to shut down; it has; our
     // last call is gone. overdue: running calls have had their time. hurry: nothing is waited for.
     bool draining, stopped, closing, shut, drained, overdue, hurry;

@@ -100,6 +100,7 @@ const struct ls_method ls_method_health_check = {.path = "/grpc.health.v1.Health
                                                  .on_half_close = ls_unary_half_close};
 const struct ls_method ls_method_health_watch = {.path = "/grpc.health.v1.Health/Watch",
                                                  .quiet = true,
+                                                 .stays = true,
                                                  .state_size = sizeof(struct watch),
                                                  .on_start = ls_unary_start,
                                                  .on_message = on_watch,

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+# Calls that anyone may begin, and that their callers then hold: open watches of the health service, and
+# answers that nobody reads (a stream's window of zero bytes). Each holds its metadata and gRPC's memory of a
+# call, so there is a limit to each; a new caller's check of the health is answered all the while.
+import time
+
+import _h2
+from _stubs import check, finish, serving, start_server
+
+CHECK_PATH, WATCH_PATH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+PEERS, CALLS, WATCHES_MAX, AWAITED_MAX = 8, 60, 50, 16
+PADDING = [("x-padding-%d" % i, "p" * 150) for i in range(60)]
+
+
+def begin(server, path, window):
+    """Connections with CALLS whole requests each."""
+    peers = [_h2.Peer(server.port, first=_h2.settings((4, window))) for _ in range(PEERS)]
+    for peer in peers:
+        peer.send(b"".join(_h2.call(stream, path, *PADDING) +
+                           _h2.frame(_h2.DATA, _h2.END, stream, _h2.message(b""))
+                           for stream in range(1, 2 * CALLS, 2)))
+    return peers
+
+
+def ended(peers):
+    """Streams that the server has ended."""
+    return sum(len({f[2] for f in peer.frames() if f[0] == _h2.RST or f[0] == _h2.HEADERS and f[1] & _h2.END})
+               for peer in peers)
+
+
+def settle(peers, want, seconds):
+    end = time.monotonic() + seconds
+    while ended(peers) < want and time.monotonic() < end:
+        time.sleep(0.05)
+    return ended(peers)
+
+
+def calls(server, method, code):
+    return server.metrics()['lipstream_calls_total{method="grpc.health.v1.Health/%s",code="%s"}' % (method, code)]
+
+
+def test_watches(server):
+    peers = begin(server, WATCH_PATH, 65535)
+    refused = settle(peers, PEERS * CALLS - WATCHES_MAX, 10)
+    check("watches: those beyond the limit are refused", 0 < refused == PEERS * CALLS - WATCHES_MAX, refused)
+    check("watches: as too many", calls(server, "Watch", "RESOURCE_EXHAUSTED") == refused,
+          calls(server, "Watch", "RESOURCE_EXHAUSTED"))
+    with server.channel() as channel:
+        check("watches: a check is answered beside them", serving(channel, 2))
+    for peer in peers:
+        peer.close()
+    time.sleep(0.5)
+    again = begin(server, WATCH_PATH, 65535)
+    check("watches: places come back", settle(again, PEERS * CALLS, 2) == PEERS * CALLS - WATCHES_MAX, ended(again))
+    for peer in again:
+        peer.close()
+
+
+def test_unread(server):
+    peers = begin(server, CHECK_PATH, 0)
+    cut = settle(peers, PEERS * CALLS - AWAITED_MAX, 2)
+    check("unread: few answers wait for their readers", PEERS * CALLS - AWAITED_MAX <= cut < PEERS * CALLS, cut)
+    with server.channel() as channel:
+        check("unread: a check is answered beside them", serving(channel, 2))
+    check("unread: the rest is cut when its time is over", settle(peers, PEERS * CALLS, 10) == PEERS * CALLS,
+          ended(peers))
+    for peer in peers:
+        peer.close()
+
+
+def main():
+    with start_server("--watches-max", str(WATCHES_MAX), "--awaited-max", str(AWAITED_MAX),
+                      "--output-idle-max", "4000") as server:
+        test_watches(server)
+        test_unread(server)
+    return finish()
+
+
+if __name__ == "__main__":
+    main()
