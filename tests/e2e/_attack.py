@@ -80,6 +80,10 @@ class Stage:
             except grpc.RpcError as error:
                 return check(name + ": a new caller is answered", False, error)
             result = one_call(channel)
+            # Places that cancelled calls held come back one by one.
+            while result.code in CLEAN and time.monotonic() < started + seconds:
+                time.sleep(0.2)
+                result = one_call(channel)
         check(name + ": a new caller is answered", True)
         check(name + ": a new caller's stream is whole",
               result.ok() and result.sha256() == self.want["voice_short.wav"], result)
