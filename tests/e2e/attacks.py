@@ -19,9 +19,9 @@ from _h2 import (ACK, CANCEL, DATA, END, HEADERS, INFO, PADDED, PING, PREFACE, P
                  SYNC, WINDOW, CONTINUATION, Peer, call, data, frame, literal, message, request, settings)
 from _stubs import check, container_config, media, pb
 
-# Short times, so that slow attacks end soon.
-FLAGS = ("--sessions-max", "12", "--handshake-max", "1500", "--input-idle-max", "2500", "--output-idle-max",
-         "2500", "--flush-max", "1000")
+# Short times, so that slow attacks end soon; few resets, so that a slow build comes to their limit, too.
+FLAGS = ("--resets-max", "20", "--sessions-max", "12", "--handshake-max", "1500", "--input-idle-max", "2500",
+         "--output-idle-max", "2500", "--flush-max", "1000")
 U32 = struct.Struct(">I").pack
 
 
