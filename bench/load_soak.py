@@ -28,9 +28,10 @@ from load_calls import Outcome, _stubs, pb, request
 from load_watch import Watch, look, settled, total
 
 IDLE_S = 2  # of the server: silence of a caller, output that nobody reads
-# An idle server's own ups and downs: gRPC keeps a thread or two, malloc what it may need again, and a decode
-# process that is started ahead may just be one more.
-ROOM = {"fds": 4, "threads": 2, "children": 1, "server_mib": 24, "decoders_mib": 12}
+# An idle server's own ups and downs: gRPC keeps a thread or two, malloc what it may need again (each thread has a
+# store of its own, and after two minutes of this they are all as large as they get), and a decode process that is
+# started ahead may just be one more.
+ROOM = {"fds": 4, "threads": 2, "children": 1, "server_mib": 32, "decoders_mib": 12}
 # Gauges and counts of /metrics (server/metrics.h).
 GAUGES = {"lipstream_sessions_open", "lipstream_live_sessions_open", "lipstream_live_load_ratio",
           "lipstream_frame_pixels", "lipstream_spool_bytes", "lipstream_connections_open",
@@ -326,7 +327,7 @@ def measure(args):
 def parser():
     p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     p.add_argument("--seconds", type=float, default=1800)
-    p.add_argument("--warm-up", type=float, default=40, help="seconds, not in --seconds")
+    p.add_argument("--warm-up", type=float, default=150, help="seconds, not in --seconds")
     p.add_argument("--callers", type=int, default=6)
     p.add_argument("--out", default=os.path.join(load_calls.ROOT, "build", "bench", "soak.csv"))
     return p

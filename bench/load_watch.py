@@ -30,10 +30,12 @@ def family(pid):
 
 
 def pss_kb(pid):
+    """But for pages that only a fork shares: between fork and exec the server's own would count half."""
     try:
         with open("/proc/%d/smaps_rollup" % pid) as file:
-            return int(re.search(r"^Pss: +(\d+)", file.read(), re.M)[1])
-    except (OSError, TypeError):
+            kb = {name: int(value) for name, value in re.findall(r"^(\w+): +(\d+) kB", file.read(), re.M)}
+        return kb["Pss"] - kb["Pss_Anon"] + kb["Anonymous"]
+    except (OSError, KeyError):
         return 0
 
 
@@ -91,12 +93,7 @@ class Watch:
         due = time.monotonic()
         while True:
             try:
-                sample = look(self.pid, self.admin)
-                # Between a fork and its exec the server's pages are shared, and its PSS is half: look again.
-                if self.samples and sample["server_mib"] < 0.8 * self.samples[-1]["server_mib"]:
-                    time.sleep(0.02)
-                    sample = look(self.pid, self.admin)
-                self.samples.append(sample)
+                self.samples.append(look(self.pid, self.admin))
             except OSError as error:
                 self.error = error  # the admin port did not answer, or the server is gone
             due = max(due + self.every_s, time.monotonic())

@@ -4,4 +4,4 @@ import os
 
 import soak
 
-soak.run(os.environ.get("LS_SOAK_SECONDS", "1800"), "60")
+soak.run(os.environ.get("LS_SOAK_SECONDS", "1800"), "150")
