@@ -152,7 +152,7 @@ static bool small_first(const struct ls_lines *l, int rank, struct ls_turn *turn
         turn->small_run = 0;
         return false;
     }
-    turn->small_run++;
+    turn->small_run += turn->depth > 0; // else nobody asks, and nothing sets it back
     return true;
 }
 

@@ -149,24 +149,32 @@ static void job_clear(struct outlet_job *job)
     job->media_count = job->voice_count = job->shot_count = 0;
 }
 
+static void count_frame(struct ls_session *s, const struct shot *shot)
+{
+    s->frames[shot->action]++;
+    s->out_idx++;
+    s->end_ticks = shot->pts + shot->duration;
+}
+
 static void on_job_done(struct ls_pool_job *base)
 {
     struct outlet_job *job = base->user;
     struct ls_session *s = job->session;
+    bool given;
     int i;
 
     s->outlet_busy = false;
     s->part_us[LS_PART_ENCODE] += job->busy_us;
     if (job->err.code < 0)
         ls_session_broke(s, &job->err);
-    if (!s->failing) {
+    given = !s->failing; // else frames were perhaps not encoded, and nobody gets them
+    if (given) {
         report_frames(s, job);
         send_media(s, job);
     }
     for (i = 0; i < job->shot_count; i++) {
-        s->frames[job->shot[i]->action]++;
-        s->out_idx++;
-        s->end_ticks = job->shot[i]->pts + job->shot[i]->duration;
+        if (given)
+            count_frame(s, job->shot[i]);
         ls_shots_leave(s, job->shot[i]);
     }
     if (job->last && !s->failing)
@@ -231,6 +239,7 @@ int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
                              "the voice lasts %.3f s, which is less than half a frame",
                              (double)ls_features_ticks(s->features) / LS_TICKS);
     memset(&job->err, 0, sizeof(job->err));
+    job->busy_us = 0;
     job->session = s;
     job->base = (struct ls_pool_job){.run = job_run,
                                      .on_done = on_job_done,

@@ -121,6 +121,7 @@ static void on_done(void *user, const struct ls_err *err)
 
     c->done = true;
     c->err = *err;
+    ls_session_figures(c->session, &c->figures);
     ls_session_free(&c->session);
 }
 

@@ -44,8 +44,9 @@ struct loopback_call {
     char warnings[512]; // reasons, with spaces between
     struct ls_frame_info *info;
     int info_count;
-    struct ls_reply summary;   // kind is SUMMARY when it came
-    size_t fed_at_first_media; // bytes of both inputs
+    struct ls_reply summary;           // kind is SUMMARY when it came
+    struct ls_session_figures figures; // at the end
+    size_t fed_at_first_media;         // bytes of both inputs
 };
 
 // backend: "ref" or "cpu". detector: a path, or NULL. 0, or -1 with a line on stderr.

@@ -301,6 +301,21 @@ static void check_ends(struct loopback *l)
     loopback_clear(&c);
 }
 
+// Wherever the cancel comes, also into an encode job: frames that nobody got are no output.
+static void check_cancelled_count(struct loopback *l)
+{
+    for (int round = 1; round <= 24; round++) {
+        struct loopback_call c;
+
+        init(&c, 25, 1, 100, 4 * 16000, true);
+        c.fail_after = round;
+        loopback_run(l, &c, 1);
+        CHECK(c.err.code == LS_ECANCEL && (size_t)c.figures.frames_out * I420 == c.size,
+              "a cancelled session counts what was given");
+        loopback_clear(&c);
+    }
+}
+
 static void check_length(struct loopback *l)
 {
     struct loopback_call c;
@@ -391,6 +406,7 @@ int main(void)
     check_regions(&l);
     check_missing_faces(&l);
     check_ends(&l);
+    check_cancelled_count(&l);
     check_length(&l);
     check_places(&l);
     check_silence(&l);
