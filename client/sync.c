@@ -27,6 +27,7 @@
 #include "client/view.h"
 
 enum { VOICE, FACE, INPUTS };
+enum { RETRY_S_MAX = 86400 };
 
 struct sync {
     struct ls_client_options *opt;
@@ -461,7 +462,8 @@ static bool wait_for_retry(struct sync *s)
     struct pollfd p = {.fd = s->signals, .events = POLLIN};
     struct ls_view errors;
 
-    if (s->ends_s > 0 && now_s() + delay_s >= s->ends_s)
+    // What the server says may be anything; nobody waits for a day, and poll cannot for a month.
+    if (delay_s > RETRY_S_MAX || (s->ends_s > 0 && now_s() + delay_s >= s->ends_s))
         return false;
     ls_view_clear(&s->view);
     ls_view_open(&errors, stderr, LS_PROGRESS_NONE);

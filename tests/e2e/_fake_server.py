@@ -121,6 +121,11 @@ class Fake(pb_grpc.LipSyncServicer):
         context.abort_with_status(busy(5))
         yield
 
+    def before_ages(self, requests, context):
+        """Refuses, for 3000 years."""
+        context.abort_with_status(busy(1e11))
+        yield
+
     def before_line(self, requests, context):
         for before in (2, 1, 0):
             yield pb.SyncResponse(progress=pb.Progress(stage=pb.STAGE_WAITING, queue_position=before))

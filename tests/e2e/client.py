@@ -235,6 +235,9 @@ def test_retry():
         with fake_server("before_twice_full") as fake:
             run = client(fake, *args, **more)
         check("retry: " + name, run.returncode == 18 and fake.calls == calls, (run, fake.calls))
+    with fake_server("before_ages") as fake:
+        run = client(fake, "--retry", "2", FACE, VOICE, OUT)
+    check("retry: nobody waits for years", run.returncode == 18 and fake.calls == 1, run)
     for behaviour in ("full", "breaks", "refuses"):  # the first after it was accepted
         with fake_server(behaviour) as fake:
             client(fake, "--retry", "3", FACE, VOICE, OUT)
