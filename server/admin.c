@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // HTTP on the admin port: libmicrohttpd without a thread of its own, driven by the loop. We accept
 // for it, because it spins when descriptors run out. A connection takes one request and a fixed
-// time, however slowly its peer goes on: at most --admin-connections-max of them can be held.
+// time, however slowly its peer goes on: at most --admin-connections-max of them can be held, and
+// when so many are, each for half a second.
 #include "server/admin.h"
 
 #include <errno.h>
@@ -21,6 +22,9 @@
 
 // Room for a request's headers: a JWT in one of them has 1 to 4 KiB.
 enum { BACKLOG = 64, CONNECTION_BYTES = 16384, PAUSE_MS = 100, AGE_MS = 250 };
+// How long a connection may take while others wait: a probe's answer must not wait for a crowd that
+// says nothing, and an honest request is there with its connection.
+enum { CROWDED_MS = 500 };
 
 struct connection {
     struct connection *prev, *next;
@@ -58,11 +62,14 @@ static void on_turn(uv_timer_t *timer)
 // in time.
 static void turn(struct ls_admin *a)
 {
-    uint64_t now = uv_hrtime() / 1000000;
+    const struct ls_options *opt = &a->engine->opt;
+    uint64_t now = uv_hrtime() / 1000000, ms_max = (uint64_t)opt->admin_ms_max;
     MHD_UNSIGNED_LONG_LONG ms = AGE_MS;
 
+    if (a->connection_count >= opt->admin_connections_max && ms_max > CROWDED_MS)
+        ms_max = CROWDED_MS;
     for (struct connection *c = a->first; c; c = c->next)
-        if (now - c->since_ms > (uint64_t)a->engine->opt.admin_ms_max)
+        if (now - c->since_ms > ms_max)
             shutdown(c->fd, SHUT_RDWR); // it notices by itself
     MHD_run(a->daemon);
     if (MHD_get_timeout(a->daemon, &ms) != MHD_YES || ms > AGE_MS)

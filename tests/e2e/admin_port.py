@@ -236,10 +236,23 @@ def test_hostile():
             one.close()
 
 
+def test_crowd():
+    """Sixty who say nothing, and a probe behind them."""
+    with start_server() as server:
+        host, _, port = server.admin.rpartition(":")
+        crowd = [socket.create_connection((host, int(port)), timeout=5) for _ in range(60)]
+        began = time.monotonic()
+        check("a crowd: the probe is answered", server.get("/healthz", timeout=20)[0] == 200)
+        check("a crowd: in time", time.monotonic() - began < 3, time.monotonic() - began)
+        for one in crowd:
+            one.close()
+
+
 test_pages()
 test_scopes()
 test_subjects()
 test_drain()
 test_descriptors()
+test_crowd()
 test_hostile()
 finish()
