@@ -97,6 +97,27 @@ static void name_session(struct ls_call *c)
     snprintf(c->note.session_id, sizeof c->note.session_id, "%016" PRIx64, id);
 }
 
+static bool is_repeated(const struct ls_call *c, const char *key)
+{
+    int count = 0;
+
+    for (size_t i = 0; i < c->metadata.count; i++)
+        count += !grpc_slice_str_cmp(c->metadata.metadata[i].key, key);
+    return count > 1;
+}
+
+static int check_caller(struct ls_call *c, struct ls_err *err)
+{
+    size_t size = 0;
+    const char *text = ls_call_metadata(c, "authorization", &size);
+
+    // A proxy before us may have looked at another one.
+    if (c->method->scope != LS_SCOPE_NONE && is_repeated(c, "authorization"))
+        return ls_fail(err, LS_EAUTH, "the metadata authorization came more than once");
+    return ls_auth_check(c->rpc->auth, &c->identity, &c->peer, text, text ? (int)size : 0,
+                         c->method->scope, err);
+}
+
 int ls_call_identify(struct ls_call *c, struct ls_err *err)
 {
     const char *text;
@@ -116,11 +137,7 @@ int ls_call_identify(struct ls_call *c, struct ls_err *err)
         return ls_fail(err, LS_EDEADLINE, "the call's deadline had passed when it came");
     if (check_metadata(c, err) < 0)
         return err->code;
-    if (!c->rpc->auth)
-        return 0;
-    text = ls_call_metadata(c, "authorization", &size);
-    return ls_auth_check(c->rpc->auth, &c->identity, &c->peer, text, text ? (int)size : 0,
-                         c->method->scope, err);
+    return c->rpc->auth ? check_caller(c, err) : 0;
 }
 
 size_t ls_call_headers(const struct ls_call *c, grpc_metadata out[LS_CALL_HEADERS])

@@ -158,6 +158,7 @@ def test_tokens(server):
                 ("sync", bearer(TOKENS["sync"]), DENIED, bad),
                 ("info", bearer(TOKENS["info"]), OK, DENIED),
                 ("admin", bearer(TOKENS["admin"]), DENIED, DENIED),
+                ("two tokens", bearer(TOKENS["all"]) + bearer(TOKENS["sync"]), UNAUTHENTICATED, UNAUTHENTICATED),
                 ("lower case", [("authorization", "bearer " + TOKENS["all"])], OK, bad),
                 ("another scheme", [("authorization", "Basic " + TOKENS["all"])], UNAUTHENTICATED,
                  UNAUTHENTICATED),
