@@ -341,6 +341,20 @@ int ls_admit_enter(struct ls_admit *a, struct ls_place *place, enum ls_class cla
     return 0;
 }
 
+void ls_admit_rest(struct ls_place *place)
+{
+    struct ls_admit *a = place->admit;
+
+    if (!a)
+        return;
+    if (place->demand.frames > 0) // promised, or held in hope
+        ls_load_release(&a->load, &place->demand);
+    place->demand = (struct ls_load_demand){0, 0};
+    a->pixels -= place->pixels;
+    place->pixels = 0;
+    place->live = false;
+}
+
 void ls_admit_leave(struct ls_place *place)
 {
     struct ls_admit *a = place->admit;
@@ -349,17 +363,13 @@ void ls_admit_leave(struct ls_place *place)
         return;
     if (place->position > 0 && place->err.code == 0)
         place->waited_us = ls_now_us() - place->since_us;
+    ls_admit_rest(place);
     list_remove(a, place);
     place->admit = NULL;
     place->position = 0;
     if (place->inside)
         a->inside[place->class]--;
-    if (place->demand.frames > 0) // promised, or held in hope
-        ls_load_release(&a->load, &place->demand);
-    place->demand = (struct ls_load_demand){0, 0};
-    a->pixels -= place->pixels;
-    place->pixels = 0;
-    place->inside = place->live = false;
+    place->inside = false;
     promote(a);
     if (a->told.first || a->line[LS_CLASS_INTERACTIVE].first || a->line[LS_CLASS_BATCH].first)
         kick(a);

@@ -56,6 +56,9 @@ LS_MUST int ls_admit_enter(struct ls_admit *a, struct ls_place *place, enum ls_c
                            struct ls_err *err);
 // In the line or inside; gives back all that was reserved. Harmless on one that is out.
 void ls_admit_leave(struct ls_place *place);
+// Its work is over: frames and promise are given back. The place stays, for output that is not read
+// yet.
+void ls_admit_rest(struct ls_place *place);
 // Those in the line are refused, nobody enters any more.
 void ls_admit_drain(struct ls_admit *a);
 

@@ -75,6 +75,16 @@ static void drop_queue(struct ls_call *c)
     c->queue_end = rest;
 }
 
+// Its replies are gone, one way or the other.
+static void flushed(struct ls_call *c)
+{
+    if (!c->ended || c->queue || c->flushed)
+        return;
+    c->flushed = true;
+    if (c->method->on_flushed && c->state)
+        c->method->on_flushed(c);
+}
+
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct ls_call *c = handle->data;
@@ -96,9 +106,11 @@ static void release(struct ls_call *c)
         return;
     c->timer_open = false;
     ls_call_await_no_more(c);
-    if (c->method)
-        ls_call_log(c);
     drop_queue(c);
+    if (c->method) {
+        flushed(c);
+        ls_call_log(c);
+    }
     grpc_metadata_array_destroy(&c->metadata);
     grpc_call_details_destroy(&c->details);
     if (c->call)
@@ -196,10 +208,12 @@ static void pump(struct ls_call *c)
 {
     if (c->gone) {
         drop_queue(c);
+        flushed(c);
         return;
     }
     if (c->writing || c->status_sent)
         return;
+    flushed(c);
     if (c->queue) {
         send_message(c);
     } else if (c->ended && !lingers(c)) {

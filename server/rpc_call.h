@@ -18,7 +18,7 @@
 
 struct ls_call;
 
-// All callbacks but on_start may be NULL; none comes after ls_call_end.
+// All callbacks but on_start may be NULL; none but on_flushed comes after ls_call_end.
 struct ls_method {
     const char *path;    // "/lipstream.v1.LipSync/Sync"
     bool quiet;          // leaves no log line unless it fails
@@ -34,6 +34,8 @@ struct ls_method {
     // does at once.
     void (*on_cancel)(struct ls_call *c, const struct ls_err *err);
     void (*on_drain)(struct ls_call *c); // the server begins to stop
+    // Once, after (or inside) ls_call_end: no reply of it waits any more.
+    void (*on_flushed)(struct ls_call *c);
 };
 
 void *ls_call_state(struct ls_call *c);
@@ -49,8 +51,8 @@ void ls_call_send(struct ls_call *c, const void *head, size_t head_size, void **
 size_t ls_call_backlog(const struct ls_call *c);
 
 // The call's end. err->code 0: OK, after all queued replies. Else queued replies are dropped, and
-// the status carries err with details; all (or NULL) are its violations. state is invalid
-// afterwards.
+// the status carries err with details; all (or NULL) are its violations. state is for
+// on_flushed alone afterwards, which may have been already.
 void ls_call_end(struct ls_call *c, const struct ls_err *err, const struct ls_violations *all);
 // The same for a status that no LS_E code stands for (UNIMPLEMENTED, NOT_FOUND).
 void ls_call_end_status(struct ls_call *c, int grpc_status, const char *reason, const char *text);

@@ -44,6 +44,7 @@ struct ls_call {
     bool awaited;  // its next one is, or the reader of its last ones, and it is no session
     bool stays;    // it counts among those of --watches-max
     bool ended;    // by the method
+    bool flushed;  // on_flushed ran
     bool status_sent;
     int look_count; // of rpc_held.c, since it is awaited
     bool timer_open;

@@ -34,11 +34,21 @@ struct sync {
     struct ls_job job;
 };
 
-// state is gone afterwards.
+// state is gone afterwards. Output that is not read yet keeps the place: else a caller who never
+// reads could have any number of sessions, each with its output in memory.
 static void end(struct sync *s, const struct ls_err *err, const struct ls_violations *all)
 {
-    ls_enter_end(&s->enter);
+    if (err->code)
+        ls_enter_end(&s->enter);
     ls_call_end(s->call, err, all);
+}
+
+static void on_flushed(struct ls_call *c)
+{
+    struct sync *s = ls_call_state(c);
+
+    if (s->enter.call)
+        ls_enter_end(&s->enter);
 }
 
 // The metrics take the figures from the note, while the session runs.
@@ -425,4 +435,5 @@ const struct ls_method ls_method_sync = {
     .on_sent = on_sent,
     .on_cancel = on_cancel,
     .on_drain = on_drain,
+    .on_flushed = on_flushed,
 };

@@ -39,7 +39,8 @@ static void finish(struct ls_session *s)
     ls_report_gone(s);
     s->engine->session_count--;
     s->engine->sessions_done++;
-    ls_admit_leave(s->place);
+    ls_admit_rest(s->place); // who gave the place leaves it when the output is read, too
+    ls_admit_leave(&s->own_place);
     s->events.on_done(s->user, &s->err);
 }
 
