@@ -4,11 +4,14 @@
 // what is left at once. SIGHUP reads certificates, tokens and keys anew. What is not named by a
 // flag (model, detector, decoder) is looked for beside the program.
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -27,7 +30,7 @@
 #include "server/tls.h"
 #include "server/video_device.h"
 
-enum { EXIT_USAGE = 2, PATH_SIZE = 4096, LOOK_MS = 500 };
+enum { EXIT_USAGE = 2, PATH_SIZE = 4096, LOOK_MS = 500, LOADING_LOOK_MS = 20 };
 
 // Where the files lie that no flag names, in the order of the search: %s is the program's folder.
 static const char *const model_places[] = {"%s/../share/lipstream/lipstream_demo_fp16.safetensors",
@@ -141,6 +144,44 @@ static void block_signals(int how)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     pthread_sigmask(how, &set, NULL);
+}
+
+// While the model loads (on a new device that plans its kernels, for minutes) the loop does not
+// turn yet: a thread waits for the signals instead and ends the process, which has nothing to lose.
+struct loading {
+    pthread_t thread;
+    atomic_bool over;
+    bool started;
+};
+
+static void *await_signal(void *arg)
+{
+    struct loading *l = arg;
+    const struct timespec a_while = {.tv_nsec = LOADING_LOOK_MS * 1000000L};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    while (!atomic_load(&l->over)) {
+        if (sigtimedwait(&set, NULL, &a_while) < 0)
+            continue;
+        ls_log(LS_LOG_INFO, "stop", NULL, 0, "a signal came while the model was loading");
+        _exit(EXIT_SUCCESS);
+    }
+    return NULL;
+}
+
+static void loading_begins(struct loading *l)
+{
+    l->started = pthread_create(&l->thread, NULL, await_signal, l) == 0;
+}
+
+static void loading_ends(struct loading *l)
+{
+    atomic_store(&l->over, true);
+    if (l->started)
+        pthread_join(l->thread, NULL);
 }
 
 static void log_error(const char *event, const struct ls_err *err)
@@ -342,6 +383,7 @@ static int check(const struct ls_engine *engine, struct ls_err *err)
 static int run(struct ls_options *opt, enum ls_options_action action)
 {
     struct server s = {.signal_count = 0};
+    struct loading loading = {.started = false};
     struct ls_err err = {0};
     int r;
 
@@ -352,8 +394,10 @@ static int run(struct ls_options *opt, enum ls_options_action action)
     r = ls_tls_open(&s.tls, opt, &err);
     if (r == 0)
         r = ls_auth_open(&s.auth, opt, &err);
+    loading_begins(&loading);
     if (r == 0)
         r = ls_engine_open(&s.engine, &s.loop, opt, &err);
+    loading_ends(&loading);
     if (r == 0)
         r = action == LS_DO_CHECK ? check(s.engine, &err) : serve(&s, &err);
     if (r < 0)

@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -158,6 +159,25 @@ def test_line():
         check("exit code", ended(server, 20) == 0)
 
 
+def test_loading():
+    """A signal ends the start at once, at whatever moment it comes; some of these come while the model loads."""
+    said = 0
+    for delay_ms in range(20, 400, 20):
+        starting = subprocess.Popen([os.path.join(_stubs.BUILD, "lipstreamd"), "--listen", "127.0.0.1:0",
+                                     "--admin-listen", "none"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(delay_ms / 1000)
+        starting.send_signal(signal.SIGTERM)
+        try:
+            text = starting.communicate(timeout=10)[1]
+            # Before signals are blocked, in the first milliseconds, it dies of it.
+            check("a signal after %d ms" % delay_ms, starting.returncode in (0, -signal.SIGTERM), starting.returncode)
+            said += b"the model was loading" in text
+        except subprocess.TimeoutExpired:
+            check("a signal after %d ms" % delay_ms, False)
+            starting.kill()
+    check("some came while the model was loading", said)
+
+
 def test_systemd():
     """What the service manager hears, and that the decode processes do not speak to it."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -194,5 +214,6 @@ def test_systemd():
 test_delay()
 test_second_signal()
 test_line()
+test_loading()
 test_systemd()
 finish()

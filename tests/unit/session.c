@@ -307,7 +307,7 @@ static void check_cancelled_count(struct loopback *l)
     for (int round = 1; round <= 24; round++) {
         struct loopback_call c;
 
-        init(&c, 25, 1, 100, 4 * 16000, true);
+        init(&c, 25, 1, 100, SAMPLES_MAX, true);
         c.fail_after = round;
         loopback_run(l, &c, 1);
         CHECK(c.err.code == LS_ECANCEL && (size_t)c.figures.frames_out * I420 == c.size,
