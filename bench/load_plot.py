@@ -62,7 +62,8 @@ def draw_panel(ax, title, columns, data):
     ax.set_ylim(bottom=0)
     ax.tick_params(labelsize=7)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=7, loc="upper right", framealpha=0.5)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=7, loc="upper right", framealpha=0.5)
 
 
 def draw(data, path, title):
