@@ -15,12 +15,14 @@
 #include <unistd.h>
 
 enum {
-    BLOCK_FRAMES = 16,      // of a stream at 25 frames/s: 0.6 s
-    BLOCKS_COLD = 1,        // the first: caches are cold, buffers are made, plans are compiled
-    BLOCKS_KNOWN = 3,       // with the cold one; 2 s of a stream
-    OUTLIER = 4,            // a block counts for at most so many times the mean
-    UNKNOWN_US = 2000000,   // gap between two streams before costs are known
-    DOOR_US = 5000000,      // the door is closed after a late frame
+    BLOCK_FRAMES = 16,    // of a stream at 25 frames/s: 0.6 s
+    BLOCKS_COLD = 1,      // the first: caches are cold, buffers are made, plans are compiled
+    BLOCKS_KNOWN = 3,     // with the cold one; 2 s of a stream
+    OUTLIER = 4,          // a block counts for at most so many times the mean
+    UNKNOWN_US = 2000000, // gap between two streams before costs are known
+    DOOR_US = 5000000,    // the door is closed after a late frame
+    HOPE_RATE = 25,       // of a stream whose picture is not known yet, if none less ran
+    HOPE_PIXELS = 640 * 360,
     FRAME_PIXELS = 1 << 16, // what a frame costs beside its pixels, in pixels
 };
 static const double WEIGHT = 0.25; // of a new block: half is forgotten in 1.5 s of a stream
@@ -146,14 +148,21 @@ int ls_load_promise(struct ls_load *l, const struct ls_load_demand *demand, int6
 
 int ls_load_hope(struct ls_load *l, struct ls_load_demand *held, int64_t now_us, struct ls_err *err)
 {
+    // Small streams must not wait outside for hours because only large ones run.
+    struct ls_load_demand guess = ls_load_demand(HOPE_RATE, HOPE_PIXELS);
+
     *held = (struct ls_load_demand){0, 0};
     if (l->least.frames <= 0)
         return 0;
-    if (check(l, &l->least, now_us, err) < 0)
-        return ls_fail_prefix(err, "before the picture is known, by the least stream that ran");
+    if (l->least.frames < guess.frames)
+        guess.frames = l->least.frames;
+    if (l->least.pixels < guess.pixels)
+        guess.pixels = l->least.pixels;
+    if (check(l, &guess, now_us, err) < 0)
+        return ls_fail_prefix(err, "before the picture is known, by the least that it may need");
     if (!known(l)) // the next one is let in when this one has run for a while, not been held
         return 0;
-    *held = l->least;
+    *held = guess;
     add(l, held);
     return 0;
 }

@@ -48,8 +48,8 @@ LS_MUST int ls_load_promise(struct ls_load *l, const struct ls_load_demand *dema
                             struct ls_err *err);
 void ls_load_release(struct ls_load *l, const struct ls_load_demand *demand);
 // For a stream whose demand is not known yet: LS_ELIVE if not even one like the least that ran of
-// late could be promised. Else that much is promised (*held) until ls_load_settle; it is zero when
-// too little is known to hold anything.
+// late, or a small one if that is less, could be promised. Else that much is promised (*held) until
+// ls_load_settle; it is zero when too little is known to hold anything.
 LS_MUST int ls_load_hope(struct ls_load *l, struct ls_load_demand *held, int64_t now_us,
                          struct ls_err *err);
 // The demand is known now. What was held is released on failure. What fits into it needs no second
