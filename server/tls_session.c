@@ -5,7 +5,6 @@
 // the alert that tells the peer.
 #include "server/tls.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,9 +144,14 @@ int ls_tls_session_write(struct ls_tls_session *s, const void *data, int size, s
 
     if (s->over.code)
         return repeat(s, err);
-    assert(ls_tls_session_ready(s));
     if (!size)
         return 0;
+    // Half a KeyUpdate has come: OpenSSL can say nothing until the peer sends the other half, which
+    // it may never do. Nobody honest cuts five bytes in two.
+    if (!ls_tls_session_ready(s)) {
+        ls_fail(&s->over, LS_EAUTH, "the peer began another TLS handshake message");
+        return repeat(s, err);
+    }
     ERR_clear_error();
     n = SSL_write(s->ssl, data, size);
     return n == size ? 0 : end(s, SSL_get_error(s->ssl, n), err);
