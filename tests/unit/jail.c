@@ -74,6 +74,22 @@ static bool clocks(void)
     return clock_gettime(CLOCK_MONOTONIC, &t) == 0 && time(NULL) > 0;
 }
 
+static int compare(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+// The C library asks how much memory there is before it sorts more than a kilobyte (glibc 2.36).
+static bool sorts(void)
+{
+    static int numbers[1000];
+
+    for (int i = 0; i < 1000; i++)
+        numbers[i] = i * 7 % 1000;
+    qsort(numbers, 1000, sizeof numbers[0], compare);
+    return numbers[0] == 0 && numbers[999] == 999;
+}
+
 // Refused, and life goes on.
 static bool files(void)
 {
@@ -183,6 +199,7 @@ static const struct {
     {"pipes", pipes, 0},
     {"spool file", spool, 0},
     {"clocks", clocks, 0},
+    {"qsort", sorts, 0},
     {"files", files, 0},
     {"unlink", try_unlink, SIGSYS},
     {"memfd_create", try_memfd, SIGSYS},
