@@ -89,10 +89,11 @@ void ls_front_peer(struct ls_front *f, int fd, struct ls_peer *out)
 
 // --- accepting ---
 
-// The one that costs least goes: what has ended, then who has said nothing, then who is idle.
+// The one that costs least goes: what has ended, then who has said nothing, then who is idle, then
+// who is slow to take the end.
 static bool evict(struct ls_front *f, int cause)
 {
-    struct ls_link *const rings[] = {&f->linger, &f->hello, &f->idle};
+    struct ls_link *const rings[] = {&f->linger, &f->hello, &f->idle, &f->leaving, &f->flush};
 
     for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++) {
         struct ls_conn *c = LS_LINK_FIRST(rings[i], place);
@@ -199,6 +200,7 @@ static int timeout(const struct ls_front *f)
     if (f->ready.next != &f->ready)
         return 0;
     at = earlier(at, first_of(&f->hello, f->opt->handshake_ms_max));
+    at = earlier(at, first_of(&f->leaving, f->opt->flush_ms_max));
     at = earlier(at, first_of(&f->flush, f->opt->flush_ms_max));
     at = earlier(at, first_of(&f->linger, LINGER_MS));
     if (late)
@@ -224,6 +226,7 @@ static void close_older(struct ls_front *f, struct ls_link *ring, int64_t after_
 static void expire(struct ls_front *f)
 {
     close_older(f, &f->hello, f->opt->handshake_ms_max, LS_CLOSE_SLOW);
+    close_older(f, &f->leaving, f->opt->flush_ms_max, LS_CLOSE_SERVER);
     close_older(f, &f->flush, f->opt->flush_ms_max, LS_CLOSE_PEER);
     close_older(f, &f->linger, LINGER_MS, LS_CLOSE_PEER);
     for (struct ls_conn *c;
@@ -308,6 +311,7 @@ static void wind_down(struct ls_front *f)
     if (f->now_ms - f->close_ms > GRPC_CLOSE_MS) {
         each(&f->busy, end_conn);
         each(&f->idle, end_conn);
+        each(&f->leaving, end_conn);
     }
     if (f->now_ms - f->close_ms > CLOSE_MS) {
         each(&f->flush, close_conn);
@@ -498,7 +502,7 @@ int ls_front_open(struct ls_front **out, const struct ls_options *opt, struct ls
     f->now_ms = clock_ms();
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->stopped, NULL);
-    struct ls_link *const rings[] = {&f->hello,  &f->idle, &f->busy, &f->flush,
+    struct ls_link *const rings[] = {&f->hello,  &f->idle, &f->busy, &f->leaving, &f->flush,
                                      &f->linger, &f->dead, &f->late, &f->ready};
     for (size_t i = 0; i < sizeof rings / sizeof rings[0]; i++)
         ls_link_init(rings[i]);

@@ -41,8 +41,10 @@ struct ls_conn {
     bool peer_end, rpc_end; // its last bytes are there: read on until the end shows
     bool rpc_blocked;       // room for gRPC's bytes is asked for
     bool old, told;         // was greeted when the drain began; GOAWAY of the drain was said
+    bool taken;             // the peer took bytes since this was last looked at
+    bool leaving;           // in that ring
     bool counted;           // its close has a cause
-    int64_t since_ms;       // of its state
+    int64_t since_ms;       // of its state; where it waits for the peer: since that took something
     int64_t thrown;         // bytes thrown away while it lingered
     struct ls_tls_session *tls;
     struct ls_guard guard;
@@ -78,7 +80,8 @@ struct ls_front {
     int64_t pause_until_ms; // accepting pauses; 0: it does not
     int64_t close_ms;       // since when the thread ends; 0: it does not
     bool draining;
-    struct ls_link hello, idle, busy, flush, linger, dead; // rings of connections
+    // Rings of connections. leaving: gRPC closed its end, and not all of what it said was taken.
+    struct ls_link hello, idle, busy, leaving, flush, linger, dead;
     struct ls_link late, ready;
     uint8_t data[LS_FRONT_CHUNK], records[LS_FRONT_RECORDS];
 };

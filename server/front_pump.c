@@ -36,6 +36,7 @@ static bool send_peer(struct ls_conn *c, const uint8_t *data, size_t size)
         ssize_t n = send(c->peer_fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n >= 0) {
+            c->taken = true;
             data += n;
             size -= (size_t)n;
         } else if (would_block()) {
@@ -59,6 +60,7 @@ static bool flush_waiting(struct ls_conn *c)
                          MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n >= 0) {
+            c->taken = true;
             ls_bytes_drop(&c->to_peer, (size_t)n);
         } else if (would_block()) {
             c->peer_out = false;
@@ -404,6 +406,24 @@ static void linger(struct ls_conn *c)
     }
 }
 
+// In the ring where it belongs while gRPC has the other end, or had it: what gRPC said last waits
+// here for the peer, which may never read it.
+static void place(struct ls_conn *c)
+{
+    struct ls_front *f = c->front;
+
+    if (!c->rpc_end) {
+        ls_link_enter(ls_guard_streams(&c->guard) ? &f->busy : &f->idle, &c->place);
+        return;
+    }
+    if (c->taken || !c->leaving) {
+        c->since_ms = f->now_ms;
+        ls_link_enter(&f->leaving, &c->place);
+    }
+    c->leaving = true;
+    c->taken = false;
+}
+
 void ls_conn_run(struct ls_conn *c)
 {
     struct ls_front *f = c->front;
@@ -414,7 +434,7 @@ void ls_conn_run(struct ls_conn *c)
         if (c->state == LS_CONN_PASS)
             more |= go_down(c);
         if (c->state == LS_CONN_PASS) // streams began and ended
-            ls_link_enter(ls_guard_streams(&c->guard) ? &f->busy : &f->idle, &c->place);
+            place(c);
     }
     if (c->state == LS_CONN_FLUSH || c->state == LS_CONN_LINGER)
         linger(c);

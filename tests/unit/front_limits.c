@@ -409,6 +409,41 @@ static void few_descriptors(void)
     port_close(&p);
 }
 
+// gRPC has closed its end, and the caller takes nothing any more: the connection ends all the same,
+// whether it has streams or not.
+static void nobody_reads(struct ls_tls *tls, SSL_CTX *ctx, bool streams, const char *row)
+{
+    struct block block = block_make(1 << 20, false);
+    struct bytes b = {.size = 0};
+    uint8_t got[64];
+    struct caller c;
+    struct port p;
+    int fd;
+
+    port_init(&p);
+    p.opt.flush_ms_max = 300;
+    port_open(&p, tls, row);
+    fd = caller_greet(&c, &p, ctx, row);
+    if (streams) {
+        put(&b, HEADERS, 4, 1, 30, 0);
+        CHECK(caller_send(&c, b.data, b.size) && socket_read(fd, got, b.size, WAIT_MS) == b.size,
+              row);
+    }
+    for (size_t at = 0, idle = 0; idle < 50;) { // until nobody takes any more
+        ssize_t n = send(fd, block.data + at, block.size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        at = n > 0 ? (at + (size_t)n) % block.size : at;
+        idle = n > 0 ? 0 : idle + 1;
+        usleep(n > 0 ? 0 : 3000);
+    }
+    close(fd);
+    CHECK(port_wait_empty(&p), row);
+    CHECK(port_closed(&p, LS_CLOSE_SERVER) == 1, row);
+    caller_close(&c);
+    port_close(&p);
+    free(block.data);
+}
+
 int main(void)
 {
     struct test_cert ca = certs_make(&(struct test_cert_params){.name = "ca"});
@@ -433,6 +468,9 @@ int main(void)
     too_many();
     no_descriptors();
     few_descriptors();
+    nobody_reads(NULL, NULL, false, "nobody reads");
+    nobody_reads(NULL, NULL, true, "nobody reads, a stream is open");
+    nobody_reads(tls, ctx, true, "nobody reads, TLS");
     SSL_CTX_free(ctx);
     ls_tls_close(&tls);
     certs_free(&ca);
