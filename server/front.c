@@ -230,8 +230,14 @@ static void expire(struct ls_front *f)
     close_older(f, &f->flush, f->opt->flush_ms_max, LS_CLOSE_PEER);
     close_older(f, &f->linger, LINGER_MS, LS_CLOSE_PEER);
     for (struct ls_conn *c;
-         (c = LS_LINK_FIRST(&f->late, late)) && ls_guard_late(&c->guard, f->now_ms);)
-        ls_conn_verdict(c, LS_GUARD_HEADERS, NULL, 0);
+         (c = LS_LINK_FIRST(&f->late, late)) && ls_guard_late(&c->guard, f->now_ms);) {
+        if (c->to_rpc.size) { // gRPC does not read, and what is missing may have come
+            ls_guard_excuse(&c->guard, f->now_ms);
+            ls_link_enter(&f->late, &c->late);
+        } else {
+            ls_conn_verdict(c, LS_GUARD_HEADERS, NULL, 0);
+        }
+    }
     if (f->pause_until_ms && f->now_ms >= f->pause_until_ms) {
         f->pause_until_ms = 0;
         if (f->listen_fd >= 0)

@@ -138,9 +138,10 @@ void ls_conn_end(struct ls_conn *c, int cause)
 
 static void say_goaway(struct ls_conn *c, uint32_t code)
 {
+    uint32_t last = c->guard.last_stream, most = ls_guard_goaway_max(&c->guard);
     uint8_t frame[LS_GUARD_GOAWAY];
 
-    ls_guard_goaway(frame, c->guard.last_stream, code);
+    ls_guard_goaway(frame, last < most ? last : most, code);
     (void)!ls_conn_put(c, frame, sizeof frame);
 }
 

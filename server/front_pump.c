@@ -310,7 +310,7 @@ void ls_conn_goaway(struct ls_conn *c)
     if (c->state != LS_CONN_PASS || !goaway_due(c) || ls_guard_border(&c->guard, NULL, 0))
         return;
     c->told = true;
-    ls_guard_goaway(frame, 0x7fffffff, 0);
+    ls_guard_goaway(frame, ls_guard_goaway_max(&c->guard), 0);
     (void)!ls_conn_put(c, frame, sizeof frame);
 }
 

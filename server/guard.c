@@ -28,7 +28,7 @@ enum {
     FRAME_CONTINUATION,
 };
 enum { FLAG_END_STREAM = 1, FLAG_ACK = 1, FLAG_END_HEADERS = 4, FLAG_PADDED = 8 };
-enum { HEAD = 9, FRAME_MAX = 16384, BURST_S = 10 };
+enum { HEAD = 9, FRAME_MAX = 16384, BURST_S = 10, STREAM_MAX = 0x7fffffff };
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 enum { PREFACE = sizeof preface - 1 };
@@ -59,6 +59,7 @@ void ls_guard_init(struct ls_guard *g, const struct ls_guard_limits *limits, int
 {
     memset(g, 0, sizeof *g);
     g->limits = *limits;
+    g->out.goaway = STREAM_MAX;
     g->reset_credit = limits->resets_max * BURST_S * 1000;
     g->control_credit = limits->control_frames_max * BURST_S * 1000;
     g->credit_ms = now_ms;
@@ -83,6 +84,16 @@ bool ls_guard_late(const struct ls_guard *g, int64_t now_ms)
 int64_t ls_guard_streams(const struct ls_guard *g)
 {
     return g->opened - g->closed;
+}
+
+uint32_t ls_guard_goaway_max(const struct ls_guard *g)
+{
+    return g->out.goaway & STREAM_MAX;
+}
+
+void ls_guard_excuse(struct ls_guard *g, int64_t now_ms)
+{
+    g->since_ms = now_ms;
 }
 
 // --- credit ---
@@ -182,7 +193,7 @@ static struct frame frame_of(const uint8_t head[HEAD])
         // The top bit is reserved and ignored (RFC 9113, 4.1).
         .stream =
             ((uint32_t)head[5] << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 | head[8]) &
-            0x7fffffff,
+            STREAM_MAX,
     };
 }
 
@@ -348,6 +359,17 @@ static bool side_head(struct ls_guard_side *s, const uint8_t **at, const uint8_t
     return true;
 }
 
+// The first four bytes of a GOAWAY's body, or those of them that are here.
+static void side_goaway(struct ls_guard_side *s, const uint8_t *at, const uint8_t *end)
+{
+    struct frame f = frame_of(s->head);
+
+    if (f.type != FRAME_GOAWAY)
+        return;
+    for (int64_t i = f.length - s->body_left; i < 4 && i < f.length && at < end; i++)
+        s->goaway = s->goaway << 8 | *at++;
+}
+
 // Passes the body; its last four bytes are what `code` holds then. True: the frame is complete.
 static bool side_body(struct ls_guard_side *s, const uint8_t **at, const uint8_t *end)
 {
@@ -452,6 +474,7 @@ enum ls_guard_verdict ls_guard_out(struct ls_guard *g, const void *data, size_t 
                 break;
             out_frame(g, &f);
         }
+        side_goaway(s, at, end);
         if (!side_body(s, &at, end))
             break;
         f = frame_of(s->head);
@@ -487,7 +510,7 @@ static void put32(uint8_t *out, uint32_t value)
 
 void ls_guard_goaway(uint8_t out[LS_GUARD_GOAWAY], uint32_t last_stream, uint32_t code)
 {
-    assert(last_stream <= 0x7fffffff);
+    assert(last_stream <= STREAM_MAX);
     memset(out, 0, HEAD);
     out[2] = LS_GUARD_GOAWAY - HEAD;
     out[3] = FRAME_GOAWAY;

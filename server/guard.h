@@ -46,6 +46,7 @@ struct ls_guard_side {
     int64_t body_left;      // of the frame that is passing
     uint32_t code;          // of a RST_STREAM that is passing
     uint32_t header_stream; // its block of headers has not ended; 0: none
+    uint32_t goaway;        // last stream of a GOAWAY that is passing, or that passed last
     bool settled;           // the first frame, SETTINGS, has passed
 };
 
@@ -87,6 +88,12 @@ size_t ls_guard_border(const struct ls_guard *g, const void *data, size_t size);
 bool ls_guard_late(const struct ls_guard *g, int64_t now_ms);
 // Streams that are open now, by what passed.
 int64_t ls_guard_streams(const struct ls_guard *g);
+
+// The largest last stream that a GOAWAY may name now: none may name more than the one before it
+// (RFC 9113, 6.8), and clients end the connection if one does.
+uint32_t ls_guard_goaway_max(const struct ls_guard *g);
+// What the peer began was held up by us: its time begins anew.
+void ls_guard_excuse(struct ls_guard *g, int64_t now_ms);
 
 enum { LS_GUARD_GOAWAY = 17 };
 // A GOAWAY frame: last stream 2^31-1 (drain) or the last one seen (an error); code as RFC 9113, 7.

@@ -409,6 +409,45 @@ static void few_descriptors(void)
     port_close(&p);
 }
 
+// gRPC does not read for a while, and what the port has read ends inside a frame: the rest of it is
+// there, so its caller is not late.
+static void held_up(void)
+{
+    const char *row = "gRPC reads late";
+    struct bytes b = {.size = 0};
+    size_t sent = 0, came = 0;
+    uint8_t got[4096];
+    struct caller c;
+    struct port p;
+    int fd;
+
+    port_init(&p);
+    p.opt.handshake_ms_max = 200;
+    port_open(&p, NULL, row);
+    fd = caller_greet(&c, &p, NULL, row);
+    for (int i = 0; i < 1000; i++)
+        put(&b, WINDOW, 0, 0, 4, 1);
+    for (int idle = 0; idle < 100;) { // until nobody takes any more
+        size_t at = sent % b.size;
+        ssize_t n = caller_try_send(&c, b.data + at, b.size - at < 1000 ? b.size - at : 1000);
+
+        sent += n > 0 ? (size_t)n : 0;
+        idle = n > 0 ? 0 : idle + 1;
+        usleep(n > 0 ? 0 : 5000);
+    }
+    for (size_t n = 1; n && came < sent; came += n)
+        n = socket_read(fd, got, sizeof got < sent - came ? sizeof got : sent - came, WAIT_MS);
+    CHECK(came == sent, row);
+    sent %= 13;
+    CHECK(caller_send(&c, b.data + sent, 13 - sent) && // the last frame's end
+              socket_read(fd, got, 13 - sent, WAIT_MS) == 13 - sent,
+          row);
+    pings(&c, fd, row);
+    caller_close(&c);
+    close(fd);
+    port_close(&p);
+}
+
 // gRPC has closed its end, and the caller takes nothing any more: the connection ends all the same,
 // whether it has streams or not.
 static void nobody_reads(struct ls_tls *tls, SSL_CTX *ctx, bool streams, const char *row)
@@ -468,6 +507,7 @@ int main(void)
     too_many();
     no_descriptors();
     few_descriptors();
+    held_up();
     nobody_reads(NULL, NULL, false, "nobody reads");
     nobody_reads(NULL, NULL, true, "nobody reads, a stream is open");
     nobody_reads(tls, ctx, true, "nobody reads, TLS");
