@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -109,7 +110,14 @@ def patched(resources, kustomization):
 def test_kubernetes():
     base = documents("kubernetes", "kustomization.yaml")[0]
     resources = lambda: [d for name in base["resources"] for d in documents("kubernetes", name)]
-    cpu = patched(resources(), documents("kubernetes", "cpu", "kustomization.yaml")[0])
+    overlay = documents("kubernetes-cpu", "kustomization.yaml")[0]
+    check("kustomize finds the base beside the cpu variant, not above", overlay["resources"] == ["../kubernetes"])
+    for folder in ("kubernetes", "kubernetes-cpu"):
+        if shutil.which("kubectl"):
+            made = subprocess.run(["kubectl", "kustomize", os.path.join(DOCKER, folder)], capture_output=True, text=True)
+            check("kubectl takes docker/%s" % folder, made.returncode == 0 and "kind: Deployment" in made.stdout,
+                  made.stderr[-300:])
+    cpu = patched(resources(), overlay)
     for variant, found in (("base", resources()), ("cpu", cpu)):
         for r in found:
             name = "%s: %s %s" % (variant, r["kind"], r["metadata"]["name"])
