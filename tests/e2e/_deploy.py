@@ -198,6 +198,10 @@ def test_times(known, compose, kubernetes):
     replica = compose["services"]["lipstream"]
     check("compose waits for the drain", seconds(replica["stop_grace_period"]) >=
           stop(options(replica["environment"])) + 10)
+    here = options(replica["environment"])
+    room = re.fullmatch(re.escape(here["spool-dir"]) + r":size=(\d+)g,.*", replica["tmpfs"][0])
+    check("compose: the spool has room for spool-total-max",
+          room and int(room[1]) << 30 > int(here["spool-total-max"]), here["spool-total-max"])
     pod = kubernetes["Deployment", "lipstream"]["spec"]["template"]["spec"]
     there = options(kubernetes["ConfigMap", "lipstream"]["data"])
     check("Kubernetes waits for the drain", pod["terminationGracePeriodSeconds"] >= stop(there) + 10)
