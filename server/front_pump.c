@@ -234,7 +234,7 @@ static ssize_t read_tls(struct ls_conn *c, uint8_t *data, size_t size)
     struct ls_front *f = c->front;
     struct ls_err err = {0};
     ssize_t n = 0;
-    int r = 0;
+    int r = 0, chunks = 0;
 
     if (!c->tls && !c->peer_in)
         return 0;
@@ -251,6 +251,10 @@ static ssize_t read_tls(struct ls_conn *c, uint8_t *data, size_t size)
             ls_tls_session_peer(c->tls, &c->peer);
         if (n || r < 0)
             break;
+        if (chunks++ == SHARE) { // nothing but handshakes: others have their turn
+            ls_link_enter(&f->ready, &c->ready);
+            break;
+        }
         n = read_peer(c, f->records, sizeof f->records);
         if (n <= 0)
             break;

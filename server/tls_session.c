@@ -15,8 +15,13 @@
 #include "server/front_bytes.h"
 #include "server/tls_impl.h"
 
+// KeyUpdates without data between them that a peer may send; each costs new keys, and OpenSSL 3.0
+// takes any number. Honest ones come once in gigabytes.
+enum { UPDATES_MAX = 32 };
+
 struct ls_tls_session {
     SSL *ssl;
+    int updates;             // in a row
     struct ls_bytes in, out; // encrypted: from the peer, to it
     struct ls_err over;      // what the session ended with; code 0: it lives
 };
@@ -58,6 +63,21 @@ static int on_bio_create(BIO *bio)
     return 1;
 }
 
+// Every message that OpenSSL handles comes by here. What follows one KeyUpdate too many is thrown
+// away, so that the read ends at once.
+static void on_message(int sent, int version, int type, const void *data, size_t size, SSL *ssl,
+                       void *user)
+{
+    struct ls_tls_session *s = user;
+
+    (void)version;
+    (void)ssl;
+    if (sent || type != SSL3_RT_HANDSHAKE || !size ||
+        *(const uint8_t *)data != SSL3_MT_KEY_UPDATE || ++s->updates <= UPDATES_MAX)
+        return;
+    ls_bytes_done(&s->in);
+}
+
 static BIO_METHOD *bio_method;
 
 static void make_bio_method(void)
@@ -91,6 +111,8 @@ int ls_tls_session_new(struct ls_tls_session **out, struct ls_tls *tls, struct l
     BIO_set_data(bio, s);
     SSL_set_bio(s->ssl, bio, bio); // given away
     SSL_set_accept_state(s->ssl);
+    SSL_set_msg_callback(s->ssl, on_message);
+    SSL_set_msg_callback_arg(s->ssl, s);
     *out = s;
     return 0;
 }
@@ -132,8 +154,15 @@ int ls_tls_session_read(struct ls_tls_session *s, void *data, int size, struct l
         return repeat(s, err);
     ERR_clear_error();
     n = SSL_read(s->ssl, data, size);
-    if (n > 0)
+    if (n > 0) {
+        s->updates = 0;
         return n;
+    }
+    if (s->updates > UPDATES_MAX) {
+        ls_fail(&s->over, LS_EAUTH, "the peer does nothing but change its TLS keys");
+        ERR_clear_error();
+        return repeat(s, err);
+    }
     e = SSL_get_error(s->ssl, n);
     return e == SSL_ERROR_WANT_READ ? 0 : end(s, e, err);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A caller that begins a handshake message after the handshake and keeps its end (half a KeyUpdate
-// of TLS 1.3): OpenSSL is back in a handshake then and cannot write. The session ends, the server
-// lives. OpenSSL's own client never does this, so the record is sealed here (RFC 8446, 5.2 and 7).
+// KeyUpdates of TLS 1.3. A caller that begins one and keeps its end: OpenSSL is back in a handshake
+// then and cannot write. The session ends, the server lives. And one that sends nothing else, each
+// of which costs new keys. OpenSSL's own client never does this, so records are sealed here (RFC
+// 8446, 5.2 and 7).
 #include <string.h>
 
 #include <openssl/err.h>
@@ -11,7 +12,16 @@
 #include "tests/unit/_certs.h"
 #include "tests/unit/_check.h"
 
-enum { SECRET = 32, KEY = 16, NONCE = 12, TAG = 16, HEAD = 5, KEY_UPDATE = 24, HANDSHAKE = 22 };
+enum {
+    SECRET = 32,
+    KEY = 16,
+    NONCE = 12,
+    TAG = 16,
+    HEAD = 5,
+    KEY_UPDATE = 24,
+    HANDSHAKE = 22,
+    DATA = 23
+};
 
 // --- the client's next record, sealed with its traffic secret ---
 
@@ -118,6 +128,37 @@ static void update(struct ls_tls *tls, SSL_CTX *ctx, int bytes, bool lives, cons
     SSL_free(client);
 }
 
+// Updates in a row, then a byte of data; all in one piece.
+static void updates(struct ls_tls *tls, SSL_CTX *ctx, int count, bool lives, const char *row)
+{
+    static const uint8_t text[] = {KEY_UPDATE, 0, 0, 1, 0, HANDSHAKE}, data[] = {'x', DATA};
+    static uint8_t records[2000 * (HEAD + sizeof text + TAG)];
+    SSL *client = SSL_new(ctx);
+    struct ls_tls_session *s = NULL;
+    struct ls_err err = {0};
+    size_t size = 0;
+    uint8_t got[8];
+    int r;
+
+    secret_known = false;
+    SSL_set_bio(client, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_connect_state(client);
+    CHECK(ls_tls_session_new(&s, tls, NULL) == 0, row);
+    CHECK(shake(client, s), row);
+    for (int i = 0; i < count; i++, size += HEAD + sizeof text + TAG) {
+        CHECK(seal(records + size, text, sizeof text), row);
+        expand("traffic upd", secret, SECRET);
+    }
+    CHECK(seal(records + size, data, sizeof data), row);
+    size += HEAD + sizeof data + TAG;
+    CHECK(ls_tls_session_feed(s, records, size, NULL) == 0, row);
+    r = ls_tls_session_read(s, got, sizeof got, &err);
+    CHECK(lives ? r == 1 && got[0] == 'x' : r == LS_EAUTH && err.code == r, row);
+    CHECK(ls_tls_session_write(s, "y", 1, NULL) == (lives ? 0 : LS_EAUTH), row);
+    ls_tls_session_free(&s);
+    SSL_free(client);
+}
+
 int main(void)
 {
     struct test_cert ca = certs_make(&(struct test_cert_params){.name = "CA"});
@@ -137,6 +178,9 @@ int main(void)
     opt.tls_key = certs_write("server.key", NULL, NULL, own.key, NULL);
     if (CHECK(ls_tls_open(&tls, &opt, &err) == 0, "open")) {
         update(tls, ctx, 5, true, "a whole KeyUpdate");
+        updates(tls, ctx, 32, true, "32 updates");
+        updates(tls, ctx, 33, false, "33 updates");
+        updates(tls, ctx, 1900, false, "1900 updates");
         update(tls, ctx, 4, false, "a KeyUpdate without its last byte");
     }
     ls_tls_close(&tls);
