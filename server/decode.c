@@ -142,8 +142,10 @@ static void on_spooled(void *user)
     }
     count_disk(d);
     if (d->spool.error) {
-        ls_fail(&err, LS_EIO, "spool file of the %s input in %s: %s", ls_decode_side(d),
-                d->opt->spool_dir, strerror(d->spool.error));
+        // A full disk becomes free again: the caller may try later.
+        ls_fail(&err, d->spool.error == ENOSPC || d->spool.error == EDQUOT ? LS_EFULL : LS_EIO,
+                "spool file of the %s input in %s: %s", ls_decode_side(d), d->opt->spool_dir,
+                strerror(d->spool.error));
         fail(d, &err);
         return;
     }
