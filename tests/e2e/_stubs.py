@@ -248,6 +248,17 @@ def take_error(result, call):
                 result.retry_s = value.retry_delay.seconds + value.retry_delay.nanos * 1e-9
 
 
+def error_of(act):
+    """What a call fails with, as a Result."""
+    result = Result()
+    try:
+        act()
+        result.code = grpc.StatusCode.OK
+    except grpc.RpcError as error:
+        take_error(result, error)
+    return result
+
+
 def pieces(audio, video, chunk=65536, order="mixed", end=True):
     """Requests with both inputs. order: audio first, video first, or mixed in proportion."""
     def cut(data, make):

@@ -12,21 +12,10 @@ import time
 import grpc
 
 import _stubs
-from _stubs import Result, check, finish, media, pb, pb_grpc, start_server, take_error
+from _stubs import check, error_of, finish, media, pb, pb_grpc, start_server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 GOAWAY = 7
-
-
-def error_of(act):
-    """What a call fails with, as a Result."""
-    result = Result()
-    try:
-        act()
-        result.code = grpc.StatusCode.OK
-    except grpc.RpcError as error:
-        take_error(result, error)
-    return result
 
 
 def refused_cleanly(r):

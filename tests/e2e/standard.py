@@ -15,8 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.rpc import error_details_pb2, status_pb2
 
 import _stubs
-from _stubs import (BUILD, ROOT, Result, check, finish, media, pb, pb_grpc, run_call, start_server, sync,
-                    take_error)
+from _stubs import BUILD, ROOT, check, error_of, finish, media, pb, pb_grpc, run_call, start_server, sync
 
 
 def load(*names):
@@ -44,17 +43,6 @@ HealthResponse = health("grpc.health.v1.HealthCheckResponse")
 ReflectionRequest = reflection("grpc.reflection.v1.ServerReflectionRequest")
 ReflectionResponse = reflection("grpc.reflection.v1.ServerReflectionResponse")
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
-
-
-def error_of(act):
-    """What a call fails with, as a Result."""
-    result = Result()
-    try:
-        act()
-        result.code = grpc.StatusCode.OK
-    except grpc.RpcError as error:
-        take_error(result, error)
-    return result
 
 
 def test_health(channel):
