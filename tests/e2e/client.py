@@ -184,7 +184,8 @@ def test_json():
           and reply["containers"][1] == "OUTPUT_CONTAINER_MPEG_TS", reply)
     text = table.stdout.decode()
     check("info: table", table.returncode == 0 and "sessions-max" in text
-          and "3.20 M parameters, mask mouth" in text and "fmp4, mpeg-ts" in text, text)
+          and "3.20 M parameters, mask mouth" in text and "fmp4, mpeg-ts" in text,
+          (table.returncode, text, table.stderr))
     check("info: cleaned", "\x1b" not in text, text)
 
 
