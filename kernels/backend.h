@@ -46,6 +46,7 @@ enum ls_mask { LS_MASK_LOWER_FACE, LS_MASK_MOUTH, LS_MASK_RECTANGLE };
 // How a generated face is put back. Valid when zeroed except box and face.
 struct ls_paste {
     struct ls_box box;     // where in the frame; may stick out of it: the outside is not written
+    float roll_rad;        // the box is turned by it about its centre, clockwise as seen; -1..1
     const float *face;     // [96][96][3] BGR 0..1, what `generate` made
     const uint8_t *source; // [96][96][3] BGR, what `crop` gave, for the colour match
     enum ls_mask mask;
@@ -53,6 +54,8 @@ struct ls_paste {
     float feather_px; // width of the mask's soft edge in pixels of the 96 px face; 0..24
     float colour_match; // 0..1: how far the mean colour at the mask's edge is moved to the source's
     float strength;     // 0..1: opacity inside the mask
+    float sharpness;    // 0..2: detail and grain that the 96 px face lacks; 0: the face as it is
+    uint32_t grain_seed; // of the made grain: differs from frame to frame
     bool exact; // the original's paste: RECTANGLE, truncation to 8 bit, fixed-point bilinear
                 // resize, integer box, overwrite; everything above but box and face is ignored
 };
@@ -122,7 +125,7 @@ struct ls_backend_ops {
     int (*detect)(void *lane, struct ls_face *out, int *count, const struct ls_frame *frame,
                   const struct ls_detect_params *params, struct ls_err *err);
     int (*crop)(void *lane, uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
-                bool exact, struct ls_err *err);
+                float roll_rad, bool exact, struct ls_err *err);
     int (*generate)(void *lane, float *out, const uint8_t *face, const float *mel, int count,
                     struct ls_err *err);
     int (*composite)(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
@@ -193,10 +196,12 @@ LS_MUST int ls_mel_batch(struct ls_lane *lane, float *const *out, const struct l
 LS_MUST int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count,
                       const struct ls_frame *frame, const struct ls_detect_params *params,
                       struct ls_err *err);
-// out [96][96][3] BGR. Bilinear with half-pixel centres, edge pixels repeated outside the frame.
-// exact: OpenCV's fixed-point resize of the integer box (truncated), RGB24 frames only.
+// out [96][96][3] BGR: the box, turned by roll_rad (-1..1) about its centre, clockwise as seen.
+// Half-pixel centres, edge pixels repeated outside the frame; a cubic kernel that widens with the
+// scale where the face is reduced, so that nothing is skipped. exact: OpenCV's fixed-point bilinear
+// resize of the integer box (truncated), RGB24 frames only, no roll.
 LS_MUST int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
-                    const struct ls_box *box, bool exact, struct ls_err *err);
+                    const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err);
 // out [count][96][96][3] BGR 0..1; face [count][96][96][3] BGR; mel [count][16][80]: 16 consecutive
 // columns each. count: 1..batch_max.
 LS_MUST int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel,

@@ -73,10 +73,13 @@ struct ls_job {
         int smoothing_frames;                         // 1: off; 5
         bool box_fixed; // box_* hold for every frame; no detection, pads or smoothing
         struct ls_box box;
+        bool upright; // tilted heads are turned by the line of their eyes; true
     } face;
     struct {
         enum ls_mask mask;
         float feather_px, colour_match, strength;
+        float sharpness; // 0..2; 1
+        int fade_frames; // 0..8; 3
     } paste;
     struct {
         enum ls_silence policy;

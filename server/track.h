@@ -29,7 +29,10 @@ struct ls_track_params {
 struct ls_spot {
     bool found;
     bool held;           // the box of an earlier frame (HOLD_BOX)
-    struct ls_face face; // pads applied, inside the frame
+    struct ls_face face; // pads applied, inside the frame; upright if turned by roll_rad
+    float roll_rad;      // of the head, by the line of its eyes, clockwise as seen; 0: not wanted
+    float presence; // 0..1: below 1 where the face is about to be lost or has just been found, so
+                    // that what is pasted can come and go; 1 across cuts
     int track_id;        // 1, 2, …
 };
 
