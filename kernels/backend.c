@@ -26,6 +26,8 @@ enum {
 #define COORDINATE_MAX 32768.0f // four times the largest frame
 #define SAMPLE_MAX     65536.0f // a voice is -1..1; decoders overshoot, but not so much
 #define FEATHER_MAX    24.0f
+#define ROLL_MAX       1.0f // radians: heads lean, but do not stand on their side
+#define SHARPNESS_MAX  2.0f
 
 struct ls_backend {
     const struct ls_backend_ops *ops;
@@ -322,6 +324,14 @@ static int check_box(const struct ls_box *b, struct ls_err *err)
     return 0;
 }
 
+static int check_roll(float roll_rad, struct ls_err *err)
+{
+    if (!within(roll_rad, -ROLL_MAX, ROLL_MAX))
+        return ls_fail(err, LS_EFIELD, "a roll of %g: -%g..%g are possible", (double)roll_rad,
+                       (double)ROLL_MAX, (double)ROLL_MAX);
+    return 0;
+}
+
 static int check_mel(const struct ls_mel_job *j, struct ls_err *err)
 {
     int64_t first, last;
@@ -399,17 +409,19 @@ int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count, const struc
 }
 
 int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
-            const struct ls_box *box, bool exact, struct ls_err *err)
+            const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err)
 {
     int r = check_frame(lane, frame, err);
 
     if (r == 0)
         r = check_box(box, err);
+    if (r == 0 && !exact)
+        r = check_roll(roll_rad, err);
     if (r == 0 && exact && frame->format != LS_PIX_RGB24)
         r = ls_fail(err, LS_EFIELD, "an exact crop needs RGB24 frames");
     if (r == 0 && !out)
         r = ls_fail(err, LS_EFIELD, "nowhere to put a face");
-    return r < 0 ? r : lane->backend->ops->crop(lane->lane, out, frame, box, exact, err);
+    return r < 0 ? r : lane->backend->ops->crop(lane->lane, out, frame, box, roll_rad, exact, err);
 }
 
 static bool sane_window(const float *mel) // [16][80]
@@ -489,11 +501,14 @@ static int check_mask(const struct ls_paste *p, struct ls_err *err)
                        "(0..1)",
                        (double)p->feather_px, (double)FEATHER_MAX, (double)p->colour_match,
                        (double)p->strength);
+    if (!within(p->sharpness, 0, SHARPNESS_MAX))
+        return ls_fail(err, LS_EFIELD, "sharpness %g (0..%g)", (double)p->sharpness,
+                       (double)SHARPNESS_MAX);
     if (p->mask == LS_MASK_MOUTH && (!within(e[0], -4, 4) || !within(e[1], -4, 4) ||
                                      !within(e[2], 1e-3f, 4) || !within(e[3], 1e-3f, 4)))
         return ls_fail(err, LS_EFIELD, "mouth at (%g, %g), radii %g and %g", (double)e[0],
                        (double)e[1], (double)e[2], (double)e[3]);
-    return 0;
+    return check_roll(p->roll_rad, err);
 }
 
 static int check_paste(const struct ls_paste *p, struct ls_err *err)
@@ -505,8 +520,8 @@ static int check_paste(const struct ls_paste *p, struct ls_err *err)
     if (p->exact)
         return 0;
     r = check_mask(p, err);
-    if (r == 0 && p->colour_match > 0 && !p->source)
-        r = ls_fail(err, LS_EFIELD, "a colour match needs the source's face");
+    if (r == 0 && (p->colour_match > 0 || p->sharpness > 0) && !p->source)
+        r = ls_fail(err, LS_EFIELD, "a colour match or sharpness needs the source's face");
     return r;
 }
 

@@ -164,7 +164,7 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
         w = work[i];
         t0 = ls_now_us();
         r = ls_crop(infer->lane, infer->source + (size_t)n * FACE_VALUES, w->face.frame,
-                    &w->face.box, w->face.paste.exact, &w->err);
+                    &w->face.box, w->face.paste.roll_rad, w->face.paste.exact, &w->err);
         w->busy_us[1] = ls_now_us() - t0;
         if (r < 0)
             continue;

@@ -227,10 +227,10 @@ static int cpu_detect(void *lane, struct ls_face *out, int *count, const struct 
 }
 
 static int cpu_crop(void *lane, uint8_t *out, const struct ls_frame *frame,
-                    const struct ls_box *box, bool exact, struct ls_err *err)
+                    const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err)
 {
     (void)lane;
-    return ls_cpu_crop(out, frame, box, exact, err);
+    return ls_cpu_crop(out, frame, box, roll_rad, exact, err);
 }
 
 static int cpu_composite(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,

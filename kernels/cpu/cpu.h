@@ -34,7 +34,7 @@ struct ls_cpu_lane {
 
 LS_MUST int ls_cpu_mel(float *out, const struct ls_mel_job *job, struct ls_err *err);
 LS_MUST int ls_cpu_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
-                        bool exact, struct ls_err *err);
+                        float roll_rad, bool exact, struct ls_err *err);
 LS_MUST int ls_cpu_composite(struct ls_cpu_masks *masks, const struct ls_frame *frame,
                              const struct ls_paste *paste, struct ls_err *err);
 LS_MUST int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,

@@ -95,11 +95,11 @@ static void crop_i420(uint8_t *out, const struct ls_frame *f, const struct ls_bo
     }
 }
 
-int ls_cpu_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box, bool exact,
-                struct ls_err *err)
+int ls_cpu_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
+                float roll_rad, bool exact, struct ls_err *err)
 {
     if (exact)
-        return ls_ref_crop(out, frame, box, exact, err);
+        return ls_ref_crop(out, frame, box, roll_rad, exact, err);
     if (frame->format == LS_PIX_RGB24)
         crop_rgb24(out, frame, box);
     else

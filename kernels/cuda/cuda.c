@@ -322,15 +322,15 @@ static int exact_on_device(struct ls_err *err)
 }
 
 static int cuda_crop(void *lane, uint8_t *out, const struct ls_frame *frame,
-                     const struct ls_box *box, bool exact, struct ls_err *err)
+                     const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err)
 {
     struct cuda *c = lane;
     int r;
 
     if (exact)
-        return frame->on_device ? exact_on_device(err) : ls_ref_crop(out, frame, box, true, err);
+        return frame->on_device ? exact_on_device(err) : ls_ref_crop(out, frame, box, 0, true, err);
     r = enter(c, err);
-    return r < 0 ? r : leave(c, ls_cuda_faces_crop(c->faces, out, frame, box, err));
+    return r < 0 ? r : leave(c, ls_cuda_faces_crop(c->faces, out, frame, box, roll_rad, err));
 }
 
 static int cuda_composite(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,

@@ -38,7 +38,7 @@ void ls_cuda_faces_discard(struct ls_cuda_faces *faces);
 // were begun before. generate takes records: LS_EFIELD if those batches have left too few.
 LS_MUST int ls_cuda_faces_crop(struct ls_cuda_faces *faces, uint8_t *out,
                                const struct ls_frame *frame, const struct ls_box *box,
-                               struct ls_err *err);
+                               float roll_rad, struct ls_err *err);
 LS_MUST int ls_cuda_faces_composite(struct ls_cuda_faces *faces, const struct ls_frame *frame,
                                     const struct ls_paste *paste, struct ls_err *err);
 LS_MUST int ls_cuda_faces_generate(struct ls_cuda_faces *faces, const struct ls_generate_job *job,

@@ -114,7 +114,7 @@ static int put_source(struct ls_cuda_pass *p, struct ls_cuda_face *face, int idx
     int r = LS_OK;
 
     if (item->job) {
-        r = ls_ref_crop(cut, item->job->frame, &item->job->paste.box, true, err);
+        r = ls_ref_crop(cut, item->job->frame, &item->job->paste.box, 0, true, err);
         from = cut;
     }
     for (int i = 0; i < LS_CUDA_PIXELS && r == 0; i++)

@@ -38,9 +38,9 @@ static void put_face(const struct ls_cuda_stage *stage, size_t at, int idx,
 }
 
 int ls_cuda_faces_crop(struct ls_cuda_faces *f, uint8_t *out, const struct ls_frame *frame,
-                       const struct ls_box *box, struct ls_err *err)
+                       const struct ls_box *box, float roll_rad, struct ls_err *err)
 {
-    const struct ls_paste paste = {.box = *box, .mask = LS_MASK_RECTANGLE};
+    const struct ls_paste paste = {.box = *box, .roll_rad = roll_rad, .mask = LS_MASK_RECTANGLE};
     struct ls_cuda_pass *p = &f->single;
     struct ls_cuda_stage *stage = &p->stage;
     size_t face_at, out_at;

@@ -43,8 +43,8 @@ static int crop_exact(uint8_t *out, const struct ls_frame *frame, const struct l
     return LS_OK;
 }
 
-int ls_ref_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box, bool exact,
-                struct ls_err *err)
+int ls_ref_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
+                float roll_rad, bool exact, struct ls_err *err)
 {
     double step_x = ((double)box->x1 - box->x0) / LS_FACE_SIZE;
     double step_y = ((double)box->y1 - box->y0) / LS_FACE_SIZE;
@@ -53,6 +53,7 @@ int ls_ref_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box 
 
     if (exact)
         return crop_exact(out, frame, box, err);
+    (void)roll_rad;
     ls_colour_init(&colour, frame);
     for (int c = 0; c < 3; c++)
         ls_plane_init(&plane[c], frame, c);

@@ -75,10 +75,10 @@ static int detect(void *lane, struct ls_face *out, int *count, const struct ls_f
 }
 
 static int crop(void *lane, uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
-                bool exact, struct ls_err *err)
+                float roll_rad, bool exact, struct ls_err *err)
 {
     (void)lane;
-    return ls_ref_crop(out, frame, box, exact, err);
+    return ls_ref_crop(out, frame, box, roll_rad, exact, err);
 }
 
 static int composite(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,

@@ -36,7 +36,7 @@ void ls_ref_detect_done(
 void ls_ref_letterbox(float *input, const struct ls_frame *frame,
                       const struct ls_letterbox *letterbox);
 LS_MUST int ls_ref_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
-                        bool exact, struct ls_err *err);
+                        float roll_rad, bool exact, struct ls_err *err);
 LS_MUST int ls_ref_composite(const struct ls_frame *frame, const struct ls_paste *paste,
                              struct ls_err *err);
 

@@ -33,7 +33,7 @@ static void exact(struct read_file *f, int idx)
     read_i32(f); // the frame's after pasting: paste.c
     snprintf(row, sizeof row, "exact %d: %dx%d, box %g x %g", idx, width, height, box.x1 - box.x0,
              box.y1 - box.y0);
-    CHECK(ls_ref_crop(got, &frame, &box, true, NULL) == LS_OK, row);
+    CHECK(ls_ref_crop(got, &frame, &box, 0, true, NULL) == LS_OK, row);
     CHECK(noise_crc(0, got, BYTES) == want, row);
     free(frame.plane[0]);
 }
@@ -54,7 +54,7 @@ static int plain(struct read_file *f, int idx)
     read_box(f, &box);
     want = read_bytes(f, 3 * SAMPLED);
     snprintf(row, sizeof row, "default %d: %dx%d", idx, width, height);
-    CHECK(ls_ref_crop(got, &frame, &box, false, NULL) == LS_OK, row);
+    CHECK(ls_ref_crop(got, &frame, &box, 0, false, NULL) == LS_OK, row);
     for (int i = 0; i < 3 * SAMPLED; i++) {
         int difference = abs(got[i / 3 * 21 + i % 3] - want[i]);
 
@@ -74,9 +74,9 @@ static void empty_box(void)
     struct ls_err err = {0};
     uint8_t out[BYTES] = {7};
 
-    CHECK(ls_ref_crop(out, &frame, &outside, true, &err) == LS_EFIELD && out[0] == 7,
+    CHECK(ls_ref_crop(out, &frame, &outside, 0, true, &err) == LS_EFIELD && out[0] == 7,
           "exact crop outside the frame");
-    CHECK(ls_ref_crop(out, &frame, &outside, false, &err) == LS_OK, "default crop outside");
+    CHECK(ls_ref_crop(out, &frame, &outside, 0, false, &err) == LS_OK, "default crop outside");
     for (int i = 0; i < 3; i++) // RGB's last pixel everywhere, as BGR
         CHECK(out[i] == frame.plane[0][31 * frame.stride[0] + 3 * 31 + 2 - i] &&
                   out[BYTES - 3 + i] == out[i],

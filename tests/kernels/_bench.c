@@ -112,7 +112,7 @@ static int run_mel(struct subject *s)
 
 static int run_crop(struct subject *s)
 {
-    return ls_crop(s->lane, s->face, &s->picture.frame, &s->paste.box, false, NULL);
+    return ls_crop(s->lane, s->face, &s->picture.frame, &s->paste.box, 0, false, NULL);
 }
 
 static int run_composite(struct subject *s)

@@ -111,7 +111,8 @@ static void by_ref(const struct pair *p, const char *row, const struct ls_face_j
 
     paste.face = made;
     paste.source = source;
-    CHECK(ls_crop(p->lane[0], source, job->frame, &paste.box, paste.exact, NULL) == 0 &&
+    CHECK(ls_crop(p->lane[0], source, job->frame, &paste.box, paste.roll_rad, paste.exact, NULL) ==
+                  0 &&
               ls_generate(p->lane[0], made, source, job->mel, 1, NULL) == 0 &&
               ls_composite(p->lane[0], job->frame, &paste, NULL) == 0,
           row);

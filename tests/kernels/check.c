@@ -198,7 +198,7 @@ static void check_crop(const struct pair *p)
                      exact ? ", exact" : "");
             for (int n = 0; n < 2; n++) {
                 got[n][FACE_BYTES] = 77;
-                r[n] = ls_crop(p->lane[n], got[n], &picture.frame, &box, exact, NULL);
+                r[n] = ls_crop(p->lane[n], got[n], &picture.frame, &box, 0, exact, NULL);
                 CHECK(got[n][FACE_BYTES] == 77, row);
             }
             CHECK(r[0] == r[1], row);

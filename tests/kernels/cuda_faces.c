@@ -18,7 +18,8 @@ static void by_operations(struct rig *rig, const struct ls_face_job *job)
 
     paste.face = made;
     paste.source = source;
-    if (!CHECK(rig->ops->crop(rig->lane, source, job->frame, &paste.box, paste.exact, &err) == 0 &&
+    if (!CHECK(rig->ops->crop(rig->lane, source, job->frame, &paste.box, paste.roll_rad,
+                              paste.exact, &err) == 0 &&
                    rig->ops->generate_rows(rig->lane, &generate, &err) == 0 &&
                    rig->ops->composite(rig->lane, job->frame, &paste, &err) == 0,
                name_of(job)))

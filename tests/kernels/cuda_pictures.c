@@ -367,7 +367,8 @@ static void check_cut(void)
     for (int i = 0; i < item_count; i++) {
         uint8_t want[BYTES];
 
-        CHECK(ls_ref_crop(want, &items[i].before.frame, &items[i].paste.box, false, NULL) == LS_OK,
+        CHECK(ls_ref_crop(want, &items[i].before.frame, &items[i].paste.box,
+                          items[i].paste.roll_rad, false, NULL) == LS_OK,
               items[i].name);
         CHECK(differ_byte(items[i].name, cut[i], want, BYTES, 1) <= 1, items[i].name);
         for (int k = 0; k < BYTES; k++)

@@ -61,8 +61,8 @@ static void check_crop(const char *row, const struct picture *a, const struct pi
 {
     static uint8_t got[2][BYTES];
 
-    CHECK(ls_ref_crop(got[0], &a->frame, box, false, NULL) == LS_OK, row);
-    CHECK(ls_ref_crop(got[1], &b->frame, box, false, NULL) == LS_OK, row);
+    CHECK(ls_ref_crop(got[0], &a->frame, box, 0, false, NULL) == LS_OK, row);
+    CHECK(ls_ref_crop(got[1], &b->frame, box, 0, false, NULL) == LS_OK, row);
     CHECK(differ_byte(row, got[1], got[0], BYTES, most_of(b)) <= most_of(b), row);
 }
 
@@ -155,9 +155,15 @@ int main(void)
             check_crop(row, &plain, &other, &rows[i].box);
             check_letterbox(row, &plain, &other);
             for (int m = 0; m < 4; m++) {
-                struct ls_paste paste = {
-                    rows[i].box, face, source, (enum ls_mask)(m % 3), {0.5f, 0.7f, 0.3f, 0.2f}, 9,
-                    0.5f,        0.9f, m == 3};
+                struct ls_paste paste = {.box = rows[i].box,
+                                         .face = face,
+                                         .source = source,
+                                         .mask = (enum ls_mask)(m % 3),
+                                         .mouth = {0.5f, 0.7f, 0.3f, 0.2f},
+                                         .feather_px = 9,
+                                         .colour_match = 0.5f,
+                                         .strength = 0.9f,
+                                         .exact = m == 3};
 
                 check_composite(row, &plain, &other, &paste);
             }

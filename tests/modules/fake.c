@@ -68,11 +68,12 @@ static int fake_mel_batch(void *lane, float *const *out, const struct ls_mel_job
 }
 
 static int fake_crop(void *lane, uint8_t *out, const struct ls_frame *frame,
-                     const struct ls_box *box, bool exact, struct ls_err *err)
+                     const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err)
 {
     (void)lane;
     (void)frame;
     (void)box;
+    (void)roll_rad;
     (void)exact;
     (void)err;
     out[0] = 9;

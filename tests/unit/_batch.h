@@ -97,10 +97,11 @@ static int fake_detect(void *lane, struct ls_face *out, int *count, const struct
 }
 
 static int fake_crop(void *lane, uint8_t *out, const struct ls_frame *frame,
-                     const struct ls_box *box, bool exact, struct ls_err *err)
+                     const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err)
 {
     (void)lane;
     (void)box;
+    (void)roll_rad;
     (void)exact;
     out[0] = frame->plane[0][0];
     return out[0] == '!' ? ls_fail(err, LS_EFIELD, "this one cannot be cropped") : 0;

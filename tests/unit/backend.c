@@ -44,28 +44,28 @@ static void frames(void)
     struct ls_err e = {0};
     struct ls_frame f = rgb();
 
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == 0, "a good frame");
-    CHECK(ls_crop(lane, face, &f, &box, true, &e) == 0, "a good frame, exact");
-    CHECK(ls_crop(lane, face, NULL, &box, false, &e) == LS_EFIELD, "no frame");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == 0, "a good frame");
+    CHECK(ls_crop(lane, face, &f, &box, 0, true, &e) == 0, "a good frame, exact");
+    CHECK(ls_crop(lane, face, NULL, &box, 0, false, &e) == LS_EFIELD, "no frame");
     f.width_px = 15;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == LS_EFIELD, "too small");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == LS_EFIELD, "too small");
     f.width_px = 8193;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == LS_EFIELD, "too large");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == LS_EFIELD, "too large");
     f = rgb();
     f.stride[0]--;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == LS_EFIELD, "rows that overlap");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == LS_EFIELD, "rows that overlap");
     f = rgb();
     f.plane[0] = NULL;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == LS_EFIELD, "no plane");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == LS_EFIELD, "no plane");
     f = rgb();
     f.format = LS_PIX_I420;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == LS_EFIELD, "no chroma");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == LS_EFIELD, "no chroma");
     f.plane[1] = f.plane[2] = pixels;
     f.stride[1] = f.stride[2] = W / 2;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == 0, "I420");
-    CHECK(ls_crop(lane, face, &f, &box, true, &e) == LS_EFIELD, "I420, exact");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == 0, "I420");
+    CHECK(ls_crop(lane, face, &f, &box, 0, true, &e) == LS_EFIELD, "I420, exact");
     f.format = (enum ls_pixel)7;
-    CHECK(ls_crop(lane, face, &f, &box, false, &e) == LS_EFIELD, "an unknown format");
+    CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == LS_EFIELD, "an unknown format");
 }
 
 static void boxes(void)
@@ -92,11 +92,14 @@ static void boxes(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         p.box = rows[i].box;
-        CHECK(ls_crop(lane, face, &f, &rows[i].box, false, &e) == rows[i].want, rows[i].name);
+        CHECK(ls_crop(lane, face, &f, &rows[i].box, 0, false, &e) == rows[i].want, rows[i].name);
         CHECK(ls_composite(lane, &f, &p, &e) == rows[i].want, rows[i].name);
     }
-    CHECK(ls_crop(lane, face, &f, NULL, false, &e) == LS_EFIELD, "no box");
-    CHECK(ls_crop(lane, NULL, &f, &rows[0].box, false, &e) == LS_EFIELD, "no output");
+    CHECK(ls_crop(lane, face, &f, NULL, 0, false, &e) == LS_EFIELD, "no box");
+    CHECK(ls_crop(lane, face, &f, &rows[0].box, -1, false, &e) == 0, "as far as heads lean");
+    CHECK(ls_crop(lane, face, &f, &rows[0].box, -1.01f, false, &e) == LS_EFIELD, "beyond that");
+    CHECK(ls_crop(lane, face, &f, &rows[0].box, NAN, false, &e) == LS_EFIELD, "roll NaN");
+    CHECK(ls_crop(lane, NULL, &f, &rows[0].box, 0, false, &e) == LS_EFIELD, "no output");
 }
 
 #define REFUSED(change, name)                                                                      \
@@ -121,6 +124,11 @@ static void pastes(void)
     REFUSED(p.feather_px = NAN, "a feather that is no number");
     REFUSED(p.strength = -0.1f, "a negative strength");
     REFUSED(p.colour_match = INFINITY, "an infinite colour match");
+    REFUSED(p.sharpness = 2.01f, "too sharp");
+    REFUSED(p.sharpness = NAN, "a sharpness that is no number");
+    REFUSED((p.colour_match = 0, p.sharpness = 1, p.source = NULL), "sharpness without source");
+    REFUSED(p.roll_rad = 1.01f, "a head on its side");
+    REFUSED(p.roll_rad = NAN, "a roll that is no number");
     REFUSED(p.mouth[2] = 0, "a mouth without width");
     REFUSED(p.mouth[0] = NAN, "a mouth nowhere");
     good.exact = true;

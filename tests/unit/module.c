@@ -135,7 +135,7 @@ static void frames(void)
                              .format = rows[i].format,
                              .on_device = true};
 
-        CHECK(ls_crop(lane, face, &f, &box, false, &e) == rows[i].want, rows[i].name);
+        CHECK(ls_crop(lane, face, &f, &box, 0, false, &e) == rows[i].want, rows[i].name);
     }
 }
 
@@ -234,7 +234,7 @@ static void voices_apart(void)
         job[0] = good(0);
         CHECK(ls_faces_start(own, job, 1, &e) == LS_EFIELD, "the cpu begins no batches");
         frame[0].on_device = true;
-        CHECK(ls_crop(own, pixels[1], &frame[0], &job[0].paste.box, false, &e) == LS_EFIELD,
+        CHECK(ls_crop(own, pixels[1], &frame[0], &job[0].paste.box, 0, false, &e) == LS_EFIELD,
               "the cpu has no device");
     }
     ls_lane_close(&own);
