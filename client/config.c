@@ -31,8 +31,10 @@ void ls_config_init(struct ls_config *c)
     google__protobuf__float_value__init(&c->feather);
     google__protobuf__float_value__init(&c->colour_match);
     google__protobuf__float_value__init(&c->strength);
+    google__protobuf__float_value__init(&c->sharpness);
     google__protobuf__float_value__init(&c->threshold);
     google__protobuf__int32_value__init(&c->hold);
+    google__protobuf__int32_value__init(&c->fade);
     lipstream__v1__silence__init(&c->silence);
     lipstream__v1__timing__init(&c->timing);
     lipstream__v1__report__init(&c->report);

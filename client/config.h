@@ -29,8 +29,8 @@ struct ls_config {
     Lipstream__V1__Pads pads;
     Lipstream__V1__Box fixed_box;
     Lipstream__V1__Paste paste;
-    Google__Protobuf__FloatValue feather, colour_match, strength, threshold;
-    Google__Protobuf__Int32Value hold;
+    Google__Protobuf__FloatValue feather, colour_match, strength, sharpness, threshold;
+    Google__Protobuf__Int32Value hold, fade;
     Lipstream__V1__Silence silence;
     Lipstream__V1__Timing timing;
     Lipstream__V1__Report report;

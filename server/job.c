@@ -48,6 +48,7 @@ void ls_job_init(struct ls_job *job, const char *model_mask)
     job->face.missing = LS_MISSING_PASS_THROUGH;
     job->face.pad_bottom = 10;
     job->face.smoothing_frames = 5;
+    job->face.upright = true;
     job->paste.mask = LS_MASK_LOWER_FACE;
     if (!strcmp(model_mask, "MOUTH"))
         job->paste.mask = LS_MASK_MOUTH;
@@ -56,6 +57,8 @@ void ls_job_init(struct ls_job *job, const char *model_mask)
     job->paste.feather_px = 8;
     job->paste.colour_match = 1;
     job->paste.strength = 1;
+    job->paste.sharpness = 1;
+    job->paste.fade_frames = 3;
     job->silence.policy = LS_SILENCE_KEEP_ORIGINAL;
     job->silence.threshold_dbfs = -50;
     job->silence.hold_ms = 200;
@@ -72,10 +75,13 @@ static void imply_exact(struct ls_job *job)
     job->face.missing = LS_MISSING_FAIL;
     if (job->face.smoothing_frames != 1)
         job->face.smoothing_frames = 5;
+    job->face.upright = false;
     job->paste.mask = LS_MASK_RECTANGLE;
     job->paste.feather_px = 0;
     job->paste.colour_match = 0;
     job->paste.strength = 1;
+    job->paste.sharpness = 0;
+    job->paste.fade_frames = 0;
     job->silence.policy = LS_SILENCE_GENERATE;
     job->audio_offset_ms = 0;
 }
@@ -254,6 +260,8 @@ int ls_job_check(struct ls_job *job, const struct ls_options *opt, struct ls_vio
     range(all, "config.paste.feather_px", (double)job->paste.feather_px, 0, 24, "pixels");
     range(all, "config.paste.colour_match", (double)job->paste.colour_match, 0, 1, "");
     range(all, "config.paste.strength", (double)job->paste.strength, 0, 1, "");
+    range(all, "config.paste.sharpness", (double)job->paste.sharpness, 0, 2, "");
+    range(all, "config.paste.fade_frames", job->paste.fade_frames, 0, LS_FADE_FRAMES_MAX, "frames");
     range(all, "config.silence.threshold_dbfs", (double)job->silence.threshold_dbfs, -90, 0,
           "dBFS");
     range(all, "config.silence.hold_ms", job->silence.hold_ms, 0, 5000, "ms");

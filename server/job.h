@@ -37,6 +37,7 @@ enum ls_video_longer { LS_FIT_CUT, LS_FIT_KEEP_ORIGINAL };
 enum ls_choose { LS_CHOOSE_LARGEST, LS_CHOOSE_BEST_SCORE, LS_CHOOSE_NEAREST, LS_CHOOSE_GIVEN };
 enum ls_missing { LS_MISSING_PASS_THROUGH, LS_MISSING_HOLD_BOX, LS_MISSING_FAIL };
 enum ls_silence { LS_SILENCE_KEEP_ORIGINAL, LS_SILENCE_GENERATE };
+enum { LS_FADE_FRAMES_MAX = 8 };
 enum ls_profile { LS_PROFILE_DEFAULT, LS_PROFILE_WAV2LIP_EXACT };
 
 struct ls_job {
@@ -79,7 +80,7 @@ struct ls_job {
         enum ls_mask mask;
         float feather_px, colour_match, strength;
         float sharpness; // 0..2; 1
-        int fade_frames; // 0..8; 3
+        int fade_frames; // 0..LS_FADE_FRAMES_MAX; 3
     } paste;
     struct {
         enum ls_silence policy;

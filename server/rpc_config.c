@@ -24,6 +24,7 @@ static const int video_longer_map[] = {LS_FIT_CUT, LS_FIT_KEEP_ORIGINAL};
 static const int choose_map[] = {LS_CHOOSE_LARGEST, LS_CHOOSE_BEST_SCORE, LS_CHOOSE_NEAREST,
                                  LS_CHOOSE_GIVEN};
 static const int missing_map[] = {LS_MISSING_PASS_THROUGH, LS_MISSING_HOLD_BOX, LS_MISSING_FAIL};
+static const int align_map[] = {true, false}; // upright or not
 static const int mask_map[] = {LS_MASK_LOWER_FACE, LS_MASK_MOUTH, LS_MASK_RECTANGLE};
 static const int silence_map[] = {LS_SILENCE_GENERATE, LS_SILENCE_KEEP_ORIGINAL};
 static const int profile_map[] = {LS_PROFILE_DEFAULT, LS_PROFILE_WAV2LIP_EXACT};
@@ -148,6 +149,7 @@ static void read_face(struct ls_job *job, const Lipstream__V1__Face *in, struct 
     }
     if (in->smoothing_frames)
         job->face.smoothing_frames = in->smoothing_frames;
+    job->face.upright = PICK(in->align, align_map, true, "config.face.align");
     if (in->fixed_box) {
         const Lipstream__V1__Box *box = in->fixed_box;
 
@@ -174,6 +176,10 @@ static void read_rest(struct ls_job *job, const Lipstream__V1__SyncConfig *in,
             job->paste.colour_match = in->paste->colour_match->value;
         if (in->paste->strength)
             job->paste.strength = in->paste->strength->value;
+        if (in->paste->sharpness)
+            job->paste.sharpness = in->paste->sharpness->value;
+        if (in->paste->fade_frames)
+            job->paste.fade_frames = in->paste->fade_frames->value;
     }
     if (in->silence) {
         job->silence.policy = PICK(in->silence->policy, silence_map, LS_SILENCE_KEEP_ORIGINAL,
@@ -230,6 +236,8 @@ static void check_profile(const struct ls_job *set, const struct ls_job *job,
                  "config.face.missing");
         conflict(all, set->face.smoothing_frames != job->face.smoothing_frames,
                  "config.face.smoothing_frames");
+        conflict(all, in->face->align && set->face.upright != job->face.upright,
+                 "config.face.align");
     }
     if (in->paste) {
         conflict(all, in->paste->mask && set->paste.mask != job->paste.mask, "config.paste.mask");
@@ -239,6 +247,10 @@ static void check_profile(const struct ls_job *set, const struct ls_job *job,
                  "config.paste.colour_match");
         conflict(all, in->paste->strength && set->paste.strength != job->paste.strength,
                  "config.paste.strength");
+        conflict(all, in->paste->sharpness && set->paste.sharpness != job->paste.sharpness,
+                 "config.paste.sharpness");
+        conflict(all, in->paste->fade_frames && set->paste.fade_frames != job->paste.fade_frames,
+                 "config.paste.fade_frames");
     }
     if (in->silence)
         conflict(all, in->silence->policy && set->silence.policy != job->silence.policy,
@@ -356,6 +368,7 @@ static void write_face(struct ls_config_echo *e, const struct ls_job *job)
     e->pads.right = job->face.pad_right;
     e->face.pads = &e->pads;
     e->face.smoothing_frames = job->face.smoothing_frames;
+    e->face.align = NUMBER(job->face.upright, align_map);
     e->box.left = job->face.box.x0;
     e->box.top = job->face.box.y0;
     e->box.right = job->face.box.x1;
@@ -384,6 +397,10 @@ static void write_rest(struct ls_config_echo *e, const struct ls_job *job)
     write_float(&e->feather, &e->paste.feather_px, job->paste.feather_px);
     write_float(&e->colour, &e->paste.colour_match, job->paste.colour_match);
     write_float(&e->strength, &e->paste.strength, job->paste.strength);
+    write_float(&e->sharpness, &e->paste.sharpness, job->paste.sharpness);
+    google__protobuf__int32_value__init(&e->fade);
+    e->fade.value = job->paste.fade_frames;
+    e->paste.fade_frames = &e->fade;
     e->config.paste = &e->paste;
     lipstream__v1__silence__init(&e->silence);
     e->silence.policy = NUMBER(job->silence.policy, silence_map);

@@ -30,9 +30,9 @@ struct ls_config_echo {
     Lipstream__V1__Pads pads;
     Lipstream__V1__Box box;
     Lipstream__V1__Paste paste;
-    Google__Protobuf__FloatValue feather, colour, strength, threshold;
+    Google__Protobuf__FloatValue feather, colour, strength, sharpness, threshold;
     Lipstream__V1__Silence silence;
-    Google__Protobuf__Int32Value hold;
+    Google__Protobuf__Int32Value hold, fade;
     Lipstream__V1__Timing timing;
     Lipstream__V1__Report report;
     Google__Protobuf__Duration interval;

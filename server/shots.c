@@ -315,18 +315,19 @@ static void on_face_done(struct ls_work *w)
 }
 
 // Names what the generator sees of a frame that is shown again and again: the session, the source
-// frame and the box. The session's number stands in it as it is: whatever boxes a caller sends, no
-// face of another session can be meant. 0: shown once.
+// frame, the box and its turn. The session's number stands in it as it is: whatever boxes a caller
+// sends, no face of another session can be meant. 0: shown once.
 static uint64_t source_key(const struct ls_session *s, const struct shot *shot)
 {
     const struct ls_box *box = &shot->spot.face.box;
     uint64_t key = 0xcbf29ce484222325; // FNV-1a's start and step, on 32-bit words
-    uint32_t word[6] = {(uint32_t)shot->source_idx, shot->buffer >= 0};
+    uint32_t word[7] = {(uint32_t)shot->source_idx, shot->buffer >= 0};
 
     if (shot->buffer < 0 && !ls_spots_repeat(s))
         return 0;
     memcpy(word + 2, box, sizeof *box);
-    for (int i = 0; i < 6; i++) {
+    memcpy(word + 6, &shot->spot.roll_rad, sizeof word[6]);
+    for (int i = 0; i < 7; i++) {
         key = (key ^ word[i]) * 0x100000001b3;
         key ^= key >> 32; // FNV alone hardly carries the upper bits of a word down
     }
@@ -344,6 +345,11 @@ static void generate(struct ls_session *s, struct shot *shot)
                                       .feather_px = s->job.paste.feather_px,
                                       .colour_match = s->job.paste.colour_match,
                                       .strength = s->job.paste.strength,
+                                      .sharpness = s->job.paste.sharpness,
+                                      .roll_rad = shot->spot.roll_rad,
+                                      // Grain belongs to the picture: it lives as long as the
+                                      // video moves, and stands still in a still.
+                                      .grain_seed = (uint32_t)shot->source_idx,
                                       .exact = ls_session_exact(s)};
     ls_spots_mouth(&shot->spot.face, w->face.paste.mouth);
     w->face.source_key = source_key(s, shot);

@@ -77,7 +77,8 @@ def test_config():
         run = client(fake, "--container", "ts", "--crf=18", "--speed", "medium", "--latency", "low",
                      "--fit-audio-longer", "ping", "--fit-video-longer", "keep", "--missing", "fail",
                      "--pads", "1,2,-3,4", "--fixed-box", "1,2,30,40.5", "--mask", "rectangle",
-                     "--feather", "0", "--colour-match", "0.5", "--strength", "0.25", "--silence",
+                     "--feather", "0", "--colour-match", "0.5", "--strength", "0.25", "--sharpness", "1.5",
+                     "--fade-frames", "0", "--align", "none", "--silence",
                      "generate", "--silence-threshold", "-40", "--silence-hold", "0", "--offset-ms", "-80",
                      "--profile", "exact", "--pcm", "48000:2:f32le", "--raw-frames", "64x48@30000/1001:rgb",
                      "--media-chunk", "4096", "--smoothing", "1", "--progress-interval", "0.25", "--regions",
@@ -95,7 +96,8 @@ def test_config():
     want.face.fixed_box.right, want.face.fixed_box.bottom = 30, 40.5
     want.paste.mask, want.paste.feather_px.value, want.paste.colour_match.value = 3, 0, 0.5
     want.paste.feather_px.SetInParent()
-    want.paste.strength.value = 0.25
+    want.paste.strength.value, want.paste.sharpness.value, want.face.align = 0.25, 1.5, 2
+    want.paste.fade_frames.SetInParent()
     want.silence.policy, want.silence.threshold_dbfs.value = 1, -40
     want.silence.hold_ms.SetInParent()
     want.timing.audio_offset_ms, want.profile, want.report.frame_info = -80, 2, True

@@ -221,7 +221,9 @@ def test_violations(channel):
         audio=pb.AudioInput(pcm=pb.Pcm(sample_rate_hz=1, channels=99, format=9)),
         video=pb.VideoInput(frames=pb.RawFrames(width=1, height=99999, frame_rate=pb.Rational(num=25))),
         output=pb.Output(container=9, crf=77, chunk_bytes_max=1),
-        face=pb.Face(choose=pb.FACE_CHOICE_NEAREST, pads=pb.Pads(top=9999), smoothing_frames=99),
+        face=pb.Face(choose=pb.FACE_CHOICE_NEAREST, pads=pb.Pads(top=9999), smoothing_frames=99,
+                     align=9),
+        paste=pb.Paste(sharpness={"value": 3}, fade_frames={"value": 9}),
         profile=9)
     r = run_call(channel, [pb.SyncRequest(config=bad)])
     want = {("config.audio.pcm.sample_rate_hz", "OUT_OF_RANGE"), ("config.audio.pcm.channels", "OUT_OF_RANGE"),
@@ -229,17 +231,22 @@ def test_violations(channel):
             ("config.video.frames.frame_rate", "OUT_OF_RANGE"), ("config.output.container", "NOT_SUPPORTED"),
             ("config.output.crf", "OUT_OF_RANGE"), ("config.face.nearest", "REQUIRED"),
             ("config.face.pads.top", "OUT_OF_RANGE"), ("config.face.smoothing_frames", "OUT_OF_RANGE"),
-            ("config.output.chunk_bytes_max", "OUT_OF_RANGE"), ("config.profile", "NOT_SUPPORTED")}
+            ("config.output.chunk_bytes_max", "OUT_OF_RANGE"), ("config.profile", "NOT_SUPPORTED"),
+            ("config.face.align", "NOT_SUPPORTED"), ("config.paste.sharpness", "OUT_OF_RANGE"),
+            ("config.paste.fade_frames", "OUT_OF_RANGE")}
     check("every violation at once", r.code == grpc.StatusCode.INVALID_ARGUMENT and
           want <= set(r.fields) or all(not reason for _, reason in r.fields), r.fields)
     check("none twice", len(r.fields) == len(set(r.fields)), r.fields)
     exact = pb.PROFILE_WAV2LIP_EXACT
-    one = pb.SyncConfig(profile=exact, paste=pb.Paste(mask=pb.MASK_MOUTH), timing=pb.Timing(audio_offset_ms=9),
+    one = pb.SyncConfig(profile=exact, paste=pb.Paste(mask=pb.MASK_MOUTH, sharpness={"value": 1},
+                                                      fade_frames={"value": 3}),
+                        face=pb.Face(align=pb.FACE_ALIGN_UPRIGHT), timing=pb.Timing(audio_offset_ms=9),
                         audio=pb.AudioInput(container=pb.Container()),
                         video=pb.VideoInput(container=pb.Container()))
     r = run_call(channel, [pb.SyncRequest(config=one)])
     check("conflicts with WAV2LIP_EXACT", {f for f, _ in r.fields} ==
-          {"config.paste.mask", "config.timing.audio_offset_ms"}, r.fields)
+          {"config.paste.mask", "config.paste.sharpness", "config.paste.fade_frames", "config.face.align",
+           "config.timing.audio_offset_ms"}, r.fields)
 
 
 def test_echo(channel):
@@ -247,6 +254,16 @@ def test_echo(channel):
     first = run_call(channel, [pb.SyncRequest(config=pcm_config())])
     check("config comes back filled in", first.accepted and first.accepted.config.output.crf == 23 and
           first.accepted.config.paste.mask and first.accepted.session_id, first)
+    filled = first.accepted.config
+    check("what nobody set comes back as it is used", filled.paste.sharpness.value == 1 and
+          filled.paste.fade_frames.value == 3 and filled.face.align == pb.FACE_ALIGN_UPRIGHT, filled)
+    own = pcm_config()
+    own.paste.sharpness.value, own.paste.fade_frames.value, own.face.align = 0, 0, pb.FACE_ALIGN_NONE
+    own.paste.sharpness.SetInParent(), own.paste.fade_frames.SetInParent()
+    got = run_call(channel, [pb.SyncRequest(config=own)]).accepted
+    check("what was set comes back", got and got.config.paste.HasField("sharpness") and
+          got.config.paste.sharpness.value == 0 and got.config.paste.HasField("fade_frames") and
+          got.config.paste.fade_frames.value == 0 and got.config.face.align == pb.FACE_ALIGN_NONE, got)
     again = run_call(channel, [pb.SyncRequest(config=first.accepted.config)])
     check("an effective config is a config", again.accepted and
           again.accepted.config == first.accepted.config, again)

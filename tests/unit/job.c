@@ -61,6 +61,8 @@ static const struct {
     {"config.paste.feather_px", AT(paste.feather_px), FLOAT, -0.5, 0, 24, 24.5, R, R},
     {"config.paste.colour_match", AT(paste.colour_match), FLOAT, -0.01, 0, 1, 1.01, R, R},
     {"config.paste.strength", AT(paste.strength), FLOAT, NAN, 0, 1, INFINITY, R, R},
+    {"config.paste.sharpness", AT(paste.sharpness), FLOAT, -0.01, 0, 2, 2.01, R, R},
+    {"config.paste.fade_frames", AT(paste.fade_frames), INT, -1, 0, 8, 9, R, R},
     {"config.silence.threshold_dbfs", AT(silence.threshold_dbfs), FLOAT, -90.5, -90, 0, 0.5, R, R},
     {"config.silence.hold_ms", AT(silence.hold_ms), INT, -1, 0, 5000, 5001, R, R},
     {"config.timing.audio_offset_ms", AT(audio_offset_ms), INT, -501, -500, 500, 501, R, R},
@@ -297,8 +299,10 @@ static void defaults(void)
 
     CHECK(ls_job_check(&job, &opt, &all) == 0, "valid");
     CHECK(job.output.chunk_bytes_max == 262144 && job.output.crf == 23, "output");
-    CHECK(job.face.pad_bottom == 10 && job.face.smoothing_frames == 5, "face");
-    CHECK(job.paste.mask == LS_MASK_LOWER_FACE && job.paste.feather_px == 8, "paste");
+    CHECK(job.face.pad_bottom == 10 && job.face.smoothing_frames == 5 && job.face.upright, "face");
+    CHECK(job.paste.mask == LS_MASK_LOWER_FACE && job.paste.feather_px == 8 &&
+              job.paste.strength == 1 && job.paste.sharpness == 1 && job.paste.fade_frames == 3,
+          "paste");
     CHECK(job.silence.policy == LS_SILENCE_KEEP_ORIGINAL && job.silence.hold_ms == 200, "silence");
     opt.chunk_bytes_max = 65536;
     job = valid();
@@ -319,11 +323,12 @@ static void exact(void)
     job.audio_offset_ms = 40;
     CHECK(ls_job_check(&job, &opt, &all) == 0, "exact");
     CHECK(job.paste.mask == LS_MASK_RECTANGLE && job.paste.feather_px == 0 &&
-              job.paste.colour_match == 0 && job.paste.strength == 1,
+              job.paste.colour_match == 0 && job.paste.strength == 1 && job.paste.sharpness == 0 &&
+              job.paste.fade_frames == 0,
           "exact paste");
     CHECK(job.silence.policy == LS_SILENCE_GENERATE && job.audio_offset_ms == 0, "exact sound");
     CHECK(job.face.choose == LS_CHOOSE_BEST_SCORE && job.face.missing == LS_MISSING_FAIL &&
-              job.face.pad_top == 7 && job.face.smoothing_frames == 5,
+              job.face.pad_top == 7 && job.face.smoothing_frames == 5 && !job.face.upright,
           "exact face");
     job = valid();
     job.profile = LS_PROFILE_WAV2LIP_EXACT;
