@@ -116,7 +116,7 @@ void ls_cuda_detect_free(struct ls_cuda_detect **detect)
 static int put_frame(struct ls_frame *out, struct ls_cuda_stage *stage,
                      const struct ls_frame *frame, cudaStream_t stream, struct ls_err *err)
 {
-    struct ls_box whole = {0, 0, (float)frame->width_px, (float)frame->height_px};
+    const struct ls_paste whole = {.box = {0, 0, (float)frame->width_px, (float)frame->height_px}};
     struct ls_cuda_picture picture;
     int idx, r;
 

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "faces_parts.h"
 
@@ -123,12 +124,18 @@ void ls_cuda_faces_free(struct ls_cuda_faces **faces)
     *faces = NULL;
 }
 
-// The key of what was cut out: exact and other crops of one face differ.
+// The key of what was cut out: exact, turned and other crops of one face differ. The roll changes
+// the lower 40 bits alone: callers may tell their faces from each other's by the upper ones.
 static uint64_t key_of(const struct ls_cuda_faces *f, const struct ls_face_job *job)
 {
+    uint32_t roll;
+
     if (!f->params.keys || !job->source_key)
         return 0;
-    return job->paste.exact ? ~job->source_key : job->source_key;
+    if (job->paste.exact)
+        return ~job->source_key;
+    memcpy(&roll, &job->paste.roll_rad, sizeof roll);
+    return job->source_key ^ (roll * 0x9e3779b97f4a7c15u) >> 24;
 }
 
 // A job that cannot be done is left out of the batch; its err says why.
@@ -161,7 +168,7 @@ static int piece_of(const struct ls_face_job *job, int count)
         if (job[n].paste.exact)
             size += LS_CUDA_SOURCE_SIZE + LS_CUDA_MADE_SIZE;
         else if (!job[n].frame->on_device)
-            size += ls_cuda_stage_frame_size(job[n].frame, &job[n].paste.box);
+            size += ls_cuda_stage_frame_size(job[n].frame, &job[n].paste);
         if (n > 0 && size > PIECE_SIZE_MAX)
             break;
         n++;

@@ -7,20 +7,11 @@
 #include <cuda_runtime_api.h>
 
 #include "../cells.h"
-#include "../colour.h"
+#include "pictures.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-// One channel of a frame (Y, U, V, or B, G, R), as struct ls_plane of the host has it.
-struct ls_cuda_channel {
-    const uint8_t *data; // the first sample
-    int64_t stride;      // bytes from row to row
-    int step;            // bytes from sample to sample
-    int width, height;   // samples
-    bool deep;           // samples of P010
-};
 
 struct ls_cuda_letterbox {
     struct ls_cuda_channel channel[3];

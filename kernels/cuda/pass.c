@@ -88,8 +88,8 @@ static void lay_out(struct ls_cuda_pass *p)
         struct ls_cuda_item *i = &p->item[k];
 
         if (!i->by_host && !i->job->frame->on_device)
-            i->frame = ls_cuda_stage_frame(stage, i->job->frame,
-                                           i->encode ? &i->job->paste.box : NULL, &i->job->paste);
+            i->frame = ls_cuda_stage_frame(stage, i->job->frame, i->encode ? &i->job->paste : NULL,
+                                           &i->job->paste);
     }
     p->in_size = stage->size;
     p->made = ls_cuda_stage_take(stage, (size_t)p->made_count * LS_CUDA_MADE_SIZE);

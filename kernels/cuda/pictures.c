@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "../crop.h"
+
 enum { SIZE = LS_FACE_SIZE };
 
 // Where samples lie along an axis: sample i at frame position scale i + at.
@@ -33,31 +35,74 @@ static int kinds(const struct ls_frame *f)
     return f->format == LS_PIX_RGB24 ? 1 : LS_CUDA_RECTS;
 }
 
-// The sample at or before a frame position, edges repeated.
-static int sample_before(const struct axis *a, double position)
-{
-    return (int)fmin(fmax(floor((position - a->at) / a->scale), 0), a->count - 1);
-}
-
 // The first sample at or after a frame position, within 0..count.
 static int sample_from(const struct axis *a, double position)
 {
     return (int)fmin(fmax(ceil((position - a->at) / a->scale), 0), a->count);
 }
 
-void ls_cuda_picture_reads(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
-                           const struct ls_box *box)
+static void lattice_init(struct ls_cuda_lattice *out, const struct ls_frame *frame,
+                         const struct ls_paste *paste)
 {
+    struct ls_lattice l;
+    struct ls_turn turn;
+
+    memset(out, 0, sizeof *out);
+    ls_turn_init(&turn, &paste->box, paste->roll_rad);
+    out->turned = turn.sine != 0;
+    if (out->turned)
+        ls_lattice_around(&l, &turn);
+    else
+        ls_lattice_upright(&l, &turn);
+    out->count[0] = l.columns;
+    out->count[1] = l.rows;
+    for (int i = 0; i < kinds(frame); i++) {
+        struct axis a[2];
+
+        axes(a, frame, i);
+        out->at[i][0] = (l.x - a[0].at) / a[0].scale;
+        out->at[i][1] = (l.y - a[1].at) / a[1].scale;
+        out->step[i][0] = l.step_x / a[0].scale;
+        out->step[i][1] = l.step_y / a[1].scale;
+    }
+    for (int k = 0; k < 3 && out->turned; k++) {
+        double x, y;
+
+        ls_lattice_place(&x, &y, &l, &turn, k == 1, k == 2);
+        out->place[0][k] = k ? x - out->place[0][0] : x;
+        out->place[1][k] = k ? y - out->place[1][0] : y;
+    }
+}
+
+static int inside(double sample, int count)
+{
+    return (int)fmin(fmax(sample, 0), count - 1);
+}
+
+// Of a plane with `count` samples along the axis: [*first, *end) is what its points are made of,
+// and one more to each side, for the device adds up places in floats.
+static void reads_axis(int *first, int *end, const struct ls_cuda_lattice *l, int kind, int axis,
+                       int count)
+{
+    double at = l->at[kind][axis], step = l->step[kind][axis], reach = 2 * fmax(step, 1) + 1;
+
+    *first = inside(floor(at - reach), count);
+    *end = inside(ceil(at + (l->count[axis] - 1) * step + reach), count) + 1;
+}
+
+void ls_cuda_picture_reads(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
+                           const struct ls_paste *paste)
+{
+    struct ls_cuda_lattice l;
+
+    lattice_init(&l, frame, paste);
     memset(out, 0, LS_CUDA_RECTS * sizeof *out);
     for (int i = 0; i < kinds(frame); i++) {
         struct axis a[2];
 
-        // Faces are sampled strictly inside the box, between a sample and the next one.
         axes(a, frame, i);
-        out[i].x0 = sample_before(&a[0], box->x0);
-        out[i].y0 = sample_before(&a[1], box->y0);
-        out[i].x1 = (int)fmin(sample_before(&a[0], box->x1) + 2, a[0].count);
-        out[i].y1 = (int)fmin(sample_before(&a[1], box->y1) + 2, a[1].count);
+        reads_axis(&out[i].x0, &out[i].x1, &l, i, 0, a[0].count);
+        reads_axis(&out[i].y0, &out[i].y1, &l, i, 1, a[1].count);
     }
 }
 
@@ -119,6 +164,7 @@ void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
     out->paste = *paste;
     out->paste.face = NULL;
     out->paste.source = NULL;
+    lattice_init(&out->lattice, frame, paste);
     ls_cuda_picture_writes(out->write, frame, paste);
     for (int i = 0; i < LS_CUDA_RECTS; i++) {
         double per_x = SIZE / ((double)paste->box.x1 - paste->box.x0);

@@ -15,13 +15,23 @@
 extern "C" {
 #endif
 
+// One channel of a frame (Y, U, V, or B, G, R), as struct ls_plane of the host has it.
+struct ls_cuda_channel {
+    uint8_t *data;     // the first sample
+    int64_t stride;    // bytes from row to row
+    int step;          // bytes from sample to sample
+    int width, height; // samples
+    bool deep;         // samples of P010
+};
+
 // Rectangles of samples: [0] of plane 0 (of RGB24 pixels of three bytes), [1] of the chroma planes
 // (of NV12 and P010 pairs); RGB24's [1] is empty. Empty ones are all 0.
 enum { LS_CUDA_RECTS = 2 };
-// What prepare, and compose with any mask, can read of a frame for a face in this box: the box and
-// one sample more to its right and below, cut at the frame; at least one sample.
+// What prepare can read of a frame for a face in this box: the upright rectangle around it and two
+// widths of the kernel more to every side, cut at the frame; at least one sample. Of the paste the
+// box and its roll are looked at.
 void ls_cuda_picture_reads(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
-                           const struct ls_box *box);
+                           const struct ls_paste *paste);
 // What compose can write; lies inside what ls_cuda_picture_reads says. Both are empty when nothing
 // of the mask is in the frame.
 void ls_cuda_picture_writes(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
@@ -38,10 +48,21 @@ struct ls_cuda_picture {
 };
 void ls_cuda_picture_init(struct ls_cuda_picture *out, const struct ls_frame *frame);
 
+// crop.h's lattice in samples of each kind of plane: point i of an axis (0: x, 1: y) lies at sample
+// at + i step. Of a turned box pixel (i, j) lies at place[axis][0] + i place[][1] + j place[][2]
+// between the points; of an upright one it is point (i, j).
+struct ls_cuda_lattice {
+    int count[2];
+    bool turned;
+    double at[LS_CUDA_RECTS][2], step[LS_CUDA_RECTS][2];
+    double place[2][3];
+};
+
 // One face of a batch; arrays of it lie in device memory.
 struct ls_cuda_face {
     struct ls_cuda_picture picture;         // read by prepare, written in place by compose
     struct ls_paste paste;                  // its face and source are ignored; not exact
+    struct ls_cuda_lattice lattice;         // for prepare
     struct ls_int_box write[LS_CUDA_RECTS]; // ls_cuda_picture_writes
     // Where write's first column and row lie in the face, 0 being the first pixel's centre, and how
     // far it is from one to the next. In float, for devices that hardly have double.

@@ -25,6 +25,31 @@ LS_DEVICE void ls_sample_put(uint8_t *at, bool deep, float v)
     }
 }
 
+// A channel's plane, as a number of LS_CUDA_RECTS.
+LS_DEVICE int ls_channel_kind(const struct ls_cuda_picture *p, int channel)
+{
+    return p->format != LS_PIX_RGB24 && channel > 0;
+}
+
+LS_DEVICE struct ls_cuda_channel ls_channel_of(const struct ls_cuda_picture *p, int channel)
+{
+    bool chroma = ls_channel_kind(p, channel), pairs = chroma && p->format != LS_PIX_I420;
+    int bytes = p->format == LS_PIX_P010 ? 2 : 1, plane = !chroma ? 0 : pairs ? 1 : channel;
+    struct ls_cuda_channel c;
+
+    c.data = p->plane[plane];
+    c.stride = p->stride[plane];
+    c.step = p->format == LS_PIX_RGB24 ? 3 : pairs ? 2 * bytes : bytes;
+    c.width = chroma ? (p->width_px + 1) / 2 : p->width_px;
+    c.height = chroma ? (p->height_px + 1) / 2 : p->height_px;
+    c.deep = bytes == 2;
+    if (p->format == LS_PIX_RGB24)
+        c.data += 2 - channel;
+    else if (pairs)
+        c.data += (channel - 1) * bytes;
+    return c;
+}
+
 // A place along an axis of `count` samples: between two of them; edges are repeated.
 struct ls_spot {
     int first, second;

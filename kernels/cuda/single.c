@@ -20,10 +20,10 @@ static int finish_alone(struct ls_cuda_faces *f, int r, struct ls_err *err)
 
 // Room for one face and for what is read and written of its frame.
 static int lay_out_alone(struct ls_cuda_stage *stage, const struct ls_frame *frame,
-                         const struct ls_box *box, const struct ls_paste *paste)
+                         const struct ls_paste *cut, const struct ls_paste *paste)
 {
     stage->out_from = stage->size;
-    return frame->on_device ? -1 : ls_cuda_stage_frame(stage, frame, box, paste);
+    return frame->on_device ? -1 : ls_cuda_stage_frame(stage, frame, cut, paste);
 }
 
 static void put_face(const struct ls_cuda_stage *stage, size_t at, int idx,
@@ -48,7 +48,7 @@ int ls_cuda_faces_crop(struct ls_cuda_faces *f, uint8_t *out, const struct ls_fr
 
     ls_cuda_pass_begin(p);
     face_at = ls_cuda_stage_take(stage, sizeof(struct ls_cuda_face));
-    idx = lay_out_alone(stage, frame, box, NULL);
+    idx = lay_out_alone(stage, frame, &paste, NULL);
     p->in_size = stage->size;
     out_at = ls_cuda_stage_take(stage, LS_CUDA_SOURCE_SIZE);
     r = ls_cuda_stage_reserve(stage, err);

@@ -62,12 +62,12 @@ static void in_bytes(struct ls_int_box out[3], const struct ls_int_box rect[LS_C
     }
 }
 
-size_t ls_cuda_stage_frame_size(const struct ls_frame *frame, const struct ls_box *box)
+size_t ls_cuda_stage_frame_size(const struct ls_frame *frame, const struct ls_paste *paste)
 {
     struct ls_int_box rect[LS_CUDA_RECTS], reads[3];
     size_t size = 0;
 
-    ls_cuda_picture_reads(rect, frame, box);
+    ls_cuda_picture_reads(rect, frame, paste);
     in_bytes(reads, rect, frame->format);
     for (int i = 0; i < 3; i++)
         size += (round_up((size_t)(reads[i].x1 - reads[i].x0), PITCH)) *
@@ -76,14 +76,14 @@ size_t ls_cuda_stage_frame_size(const struct ls_frame *frame, const struct ls_bo
 }
 
 int ls_cuda_stage_frame(struct ls_cuda_stage *stage, const struct ls_frame *frame,
-                        const struct ls_box *box, const struct ls_paste *paste)
+                        const struct ls_paste *cut, const struct ls_paste *paste)
 {
     struct ls_int_box rect[LS_CUDA_RECTS], reads[3] = {0}, writes[3] = {0};
     int idx = stage->frame_count++;
 
     assert(idx < LS_CUDA_STAGE_FRAMES && !frame->on_device);
-    if (box) {
-        ls_cuda_picture_reads(rect, frame, box);
+    if (cut) {
+        ls_cuda_picture_reads(rect, frame, cut);
         in_bytes(reads, rect, frame->format);
     }
     if (paste) {

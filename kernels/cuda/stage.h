@@ -31,11 +31,13 @@ struct ls_cuda_stage {
 void ls_cuda_stage_begin(struct ls_cuda_stage *stage);
 // Room for `size` bytes; where it is in the block, a multiple of 256.
 size_t ls_cuda_stage_take(struct ls_cuda_stage *stage, size_t size);
-// Room for what is read (box; NULL: nothing) and written (paste; NULL: nothing) of a frame that
-// lies on the host. Its number, for ls_cuda_stage_place. At most LS_CUDA_STAGE_FRAMES.
-size_t ls_cuda_stage_frame_size(const struct ls_frame *frame, const struct ls_box *box); // at most
+// Room for what is read for a face to be cut out (NULL: nothing) and written for one put back
+// (NULL: nothing) of a frame that lies on the host. Its number, for ls_cuda_stage_place. At most
+// LS_CUDA_STAGE_FRAMES.
 int ls_cuda_stage_frame(struct ls_cuda_stage *stage, const struct ls_frame *frame,
-                        const struct ls_box *box, const struct ls_paste *paste);
+                        const struct ls_paste *cut, const struct ls_paste *paste);
+size_t ls_cuda_stage_frame_size(const struct ls_frame *frame,
+                                const struct ls_paste *paste); // at most
 // What is laid out gets its memory. Nothing in flight may use the block.
 LS_MUST int ls_cuda_stage_reserve(struct ls_cuda_stage *stage, struct ls_err *err);
 // Puts the planes of the picture, a frame's, to where its parts are in the block.

@@ -165,7 +165,7 @@ static void items_of_tables(int turn)
         const struct ls_box *b = &boxes[i % BOXES].box;
         int k = (i + turn) % PASTES;
         struct ls_paste paste = pastes[k].paste;
-        char name[100];
+        char name[110];
 
         paste.box = (struct ls_box){b->x0 * (float)f->width_px, b->y0 * (float)f->height_px,
                                     b->x1 * (float)f->width_px, b->y1 * (float)f->height_px};
@@ -291,7 +291,7 @@ static void run_put(int first, int count, bool parts)
         struct ls_int_box reads[LS_CUDA_RECTS];
 
         ls_cuda_face_init(&run.face[i], f, &items[i].paste);
-        ls_cuda_picture_reads(reads, f, &items[i].paste.box);
+        ls_cuda_picture_reads(reads, f, &items[i].paste);
         if (!parts)
             run.whole[i] = device_put(items[i].before.memory, items[i].before.size);
         for (int k = 0; k < picture_planes(f); k++)
@@ -425,7 +425,7 @@ static void check_rectangles(void)
         struct ls_int_box r[LS_CUDA_RECTS], w[LS_CUDA_RECTS];
         const struct ls_frame *f = &items[i].before.frame;
 
-        ls_cuda_picture_reads(r, f, &items[i].paste.box);
+        ls_cuda_picture_reads(r, f, &items[i].paste);
         ls_cuda_picture_writes(w, f, &items[i].paste);
         for (int k = 0; k < (f->format == LS_PIX_RGB24 ? 1 : 2); k++) {
             int width = k ? (f->width_px + 1) / 2 : f->width_px;
@@ -461,6 +461,61 @@ static void check_same(const struct picture *want)
         }
         copies_free(after);
     }
+}
+
+// Faces of all sizes cut out, in one batch: enlarged, reduced, more lattice than fits, boxes beside
+// which the frame is a speck. Nothing is in device memory but what pictures.c says is read.
+static void check_sizes(void)
+{
+    static const struct {
+        struct ls_frame frame;
+        struct ls_box box;
+        float roll_rad;
+    } rows[] = {
+        {{.width_px = 640, .height_px = 360}, {300.3f, 100.7f, 320.1f, 124}, 0.2f},
+        {{.width_px = 640, .height_px = 361, .format = LS_PIX_NV12}, {201, 99, 240.5f, 150}, 0},
+        {{.width_px = 319, .height_px = 240, .format = LS_PIX_P010}, {60, 50, 156, 146}, 0},
+        {{.width_px = 319, .height_px = 240}, {60.5f, 50.25f, 156.5f, 146.25f}, -0.5f},
+        {{.width_px = 700, .height_px = 500, .format = LS_PIX_RGB24}, {99, 20, 400, 380}, 0.3f},
+        {{.width_px = 1700, .height_px = 1600, .format = LS_PIX_NV12}, {100, 30, 1600, 1530}, 0},
+        {{.width_px = 1600, .height_px = 1700, .format = LS_PIX_P010}, {50, 9, 1550, 1600}, -0.3f},
+        {{.width_px = 1601, .height_px = 1601}, {-700, 800.5f, 800, 2300}, 1},
+        {{.width_px = 900, .height_px = 1000}, {100, 10, 400, 990}, 0.9f},
+        {{.width_px = 1000, .height_px = 64}, {-10, 3, 1020, 50}, -0.8f},
+        {{.width_px = 16, .height_px = 16}, {-32768, -32768, 32768, 32768}, 0},
+        {{.width_px = 17, .height_px = 16, .format = LS_PIX_NV12},
+         {-32768, -32768, 32768, 32768},
+         0.7f},
+        {{.width_px = 33, .height_px = 90, .format = LS_PIX_RGB24},
+         {-32768, 32767, 32768, 32768},
+         -0.7f},
+        {{.width_px = 33, .height_px = 90, .format = LS_PIX_P010},
+         {32767.5f, -32768, 32768, 32768},
+         0.01f},
+    };
+    enum { ROWS = sizeof rows / sizeof rows[0] };
+    struct picture after[ITEMS_MAX];
+    void *sources, *inputs;
+
+    for (size_t i = 0; i < ROWS; i++) {
+        const struct ls_paste paste = {
+            .box = rows[i].box, .roll_rad = rows[i].roll_rad, .mask = LS_MASK_RECTANGLE};
+        char name[40];
+
+        snprintf(name, sizeof name, "size %zu", i);
+        item_add(&rows[i].frame, FILL_RANDOM, &paste, name);
+    }
+    sources = device_new(ROWS * BYTES);
+    inputs = device_new(ROWS * AREA * CHANNELS * ls_cuda_size(LS_CUDA_FP16));
+    copies_new(after);
+    run_put(0, ROWS, true);
+    CHECK(ls_cuda_prepare(sources, inputs, LS_CUDA_FP16, run.faces, ROWS, NULL) == 0, "sizes");
+    run_get(after, 0, ROWS);
+    device_get(cut, sources, ROWS * BYTES);
+    device_get(NULL, inputs, 0);
+    check_cut();
+    copies_free(after);
+    items_done();
 }
 
 static void check_items(void)
@@ -522,6 +577,8 @@ static void check_bound(void)
 
 int main(void)
 {
+    if (!RACES_ALONE)
+        check_sizes();
     for (int turn = 0; turn < 6 && !RACES_ALONE; turn += 3) {
         items_of_tables(turn);
         check_items();
