@@ -53,11 +53,9 @@ static inline void ls_lattice_around(struct ls_lattice *l, const struct ls_turn 
 static inline void ls_lattice_place(double *x, double *y, const struct ls_lattice *l,
                                     const struct ls_turn *t, int i, int j)
 {
-    double across = ((i + 0.5) / LS_FACE_SIZE - 0.5) * t->width;
-    double down = ((j + 0.5) / LS_FACE_SIZE - 0.5) * t->height;
-
-    *x = (t->x + across * t->cosine - down * t->sine - l->x) / l->step_x;
-    *y = (t->y + across * t->sine + down * t->cosine - l->y) / l->step_y;
+    ls_turn_frame(x, y, t, i + 0.5, j + 0.5);
+    *x = (*x - l->x) / l->step_x;
+    *y = (*y - l->y) / l->step_y;
 }
 
 #endif

@@ -42,4 +42,22 @@ static inline void ls_turn_init(struct ls_turn *t, const struct ls_box *box, flo
     t->sine = upright ? 0 : sin((double)roll_rad);
 }
 
+// Where the frame's (x, y) lies in the face.
+static inline void ls_turn_face(double *u, double *v, const struct ls_turn *t, double x, double y)
+{
+    double dx = x - t->x, dy = y - t->y;
+
+    *u = 96 * ((dx * t->cosine + dy * t->sine) / t->width + 0.5);
+    *v = 96 * ((dy * t->cosine - dx * t->sine) / t->height + 0.5);
+}
+
+// Where the face's (u, v) lies in the frame.
+static inline void ls_turn_frame(double *x, double *y, const struct ls_turn *t, double u, double v)
+{
+    double across = (u / 96 - 0.5) * t->width, down = (v / 96 - 0.5) * t->height;
+
+    *x = t->x + across * t->cosine - down * t->sine;
+    *y = t->y + across * t->sine + down * t->cosine;
+}
+
 #endif

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The masks' formulas, for hosts and devices; ls_paste_mask puts them together. With p a pixel's
-// centre in the 96 px face, F = feather_px and S(t) = t^2 (3 - 2 t), t cut to 0..1:
-// - MOUTH: S((0.95 + w/2 - r) / w), r = distance of p from the ellipse's centre, 1 on the ellipse,
-//   w = F over the mean radius in pixels. With F = 0.6 mean radii (14 px on most faces) this is
-//   S((1.25 - r) / 0.6), the mask that the demo model was tuned with.
-// - LOWER_FACE: S((1 - r) / w), r = (|dx / 44|^2.6 + |dy / 28|^2.6)^(1/2.6) around (48, 70), so it
-//   begins at row 42: cheeks and chin, without the corners; w = F / 36.
-// - RECTANGLE: S(d / F), d = distance of p from the face's border; 1 everywhere when F = 0.
-// MOUTH and LOWER_FACE take F of at least 1 and also fade at the border over F / 2, so that no mask
-// that reaches it leaves an edge there. All are multiplied by strength.
+// The masks' formulas, for hosts and devices. With p = (u, v) a place in the 96 px face, F =
+// feather_px of at least 1, (cx, cy, rx, ry) the paste's mouth in face pixels, r = distance of p
+// from (cx, cy) in units of an ellipse's radii and S(t) = t^2 (3 - 2 t), t cut to 0..1:
+// - MOUTH: S((0.95 + w/2 - r) / w), radii rx and ry, w = F over the mean radius.
+// - LOWER_FACE: S((1 - r) / w), radii 1.65 rx and 1.25 ry: from the nose's tip to below the chin
+// and
+//   as wide as the jaw; w as above, of these radii.
+// - RECTANGLE: S(d / F), d = distance of p from the face's border, F at least 1/64: a hard edge is
+//   one that has no jump, so that rounding a place decides nothing.
+// MOUTH and LOWER_FACE also fade at the face's border over F / 2, so that no mask that reaches it
+// leaves an edge there. Outside of 0..96 all are 0. A mouth that is not given (all 0) lies where
+// faces have it on average. Opacity is the mask times strength.
 #ifndef LS_MASK_H
 #define LS_MASK_H
 
@@ -70,6 +72,71 @@ LS_ANYWHERE float ls_mask_opacity(const struct ls_paste *paste, int x, int y, fl
     else // outside the curve without the root
         a = sum < 1 ? ls_mask_smooth((1 - powf(sum, 1 / 2.6f)) / width) : 0;
     return a * ls_mask_smooth(border / (fmaxf(paste->feather_px, 1) / 2)) * paste->strength;
+}
+
+// The mouth's ellipse in face pixels; centre x, y, radius x, y.
+LS_ANYWHERE void ls_mask_mouth(float mouth[4], const struct ls_paste *paste)
+{
+    const float *m = paste->mouth;
+    bool given = m[2] > 0 && m[3] > 0;
+
+    mouth[0] = LS_FACE_SIZE * (given ? m[0] : 0.5f);
+    mouth[1] = LS_FACE_SIZE * (given ? m[1] : 0.79f);
+    mouth[2] = fmaxf(LS_FACE_SIZE * (given ? m[2] : 0.2f), 1);
+    mouth[3] = fmaxf(LS_FACE_SIZE * (given ? m[3] : 0.18f), 1);
+}
+
+// A mask's numbers, worked out once a face.
+struct ls_mask_shape {
+    float x, y, per_x, per_y; // the ellipse's centre, and 1 over its radii; both 0 of RECTANGLE
+    float top, slope;         // the mask is S(top - r slope) S(d edge), d: distance to the border
+    float edge;
+    float lips_y, lips_per_x, lips_per_y; // ls_mask_lips' ellipse
+};
+
+LS_ANYWHERE void ls_mask_init(struct ls_mask_shape *s, const struct ls_paste *paste)
+{
+    float mouth[4], feather = fmaxf(paste->feather_px, 1), width;
+    bool wide = paste->mask == LS_MASK_LOWER_FACE;
+
+    ls_mask_mouth(mouth, paste);
+    s->x = mouth[0];
+    s->y = mouth[1];
+    s->lips_y = mouth[1] - 3;
+    s->lips_per_x = 1 / mouth[2];
+    s->lips_per_y = 1 / (0.75f * mouth[3]);
+    if (paste->mask == LS_MASK_RECTANGLE) {
+        s->per_x = s->per_y = s->slope = 0;
+        s->top = 1;
+        s->edge = 1 / fmaxf(paste->feather_px, 1 / 64.0f);
+        return;
+    }
+    mouth[2] *= wide ? 1.65f : 1;
+    mouth[3] *= wide ? 1.25f : 1;
+    width = feather / ((mouth[2] + mouth[3]) / 2);
+    s->per_x = 1 / mouth[2];
+    s->per_y = 1 / mouth[3];
+    s->slope = 1 / width;
+    s->top = (wide ? 1 : 0.95f + width / 2) * s->slope;
+    s->edge = 2 / feather;
+}
+
+// The mask at (u, v), 0..1, without strength.
+LS_ANYWHERE float ls_mask_at(const struct ls_mask_shape *s, float u, float v)
+{
+    float x = (u - s->x) * s->per_x, y = (v - s->y) * s->per_y;
+    float border = fminf(fminf(u, LS_FACE_SIZE - u), fminf(v, LS_FACE_SIZE - v));
+
+    return ls_mask_smooth(s->top - sqrtf(x * x + y * y) * s->slope) *
+           ls_mask_smooth(border * s->edge);
+}
+
+// 1 on the lips, where a small change counts, and 0 away from them.
+LS_ANYWHERE float ls_mask_lips(const struct ls_mask_shape *s, float u, float v)
+{
+    float x = (u - s->x) * s->lips_per_x, y = (v - s->lips_y) * s->lips_per_y;
+
+    return 1 - ls_mask_smooth((sqrtf(x * x + y * y) - 0.7f) / 0.8f);
 }
 
 #endif

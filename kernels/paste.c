@@ -1,53 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
-// Masks and colour match of the default paste, and the original's truncations. The masks' formulas
-// stand in mask.h. Any thread.
+// The rectangles of pastes, and the original's truncations. The masks' formulas stand in mask.h.
+// Any thread.
 #include "paste.h"
 
 #include <math.h>
 
+#include "cubic.h"
 #include "mask.h"
 
 enum { SIZE = LS_FACE_SIZE };
 
-void ls_paste_mask(float *alpha, const struct ls_paste *paste)
+// Twice the kernel's reach where a face is enlarged: once to double it, once to put it down.
+enum { MARGIN = 4 };
+
+void ls_paste_bounds(struct ls_box *out, const struct ls_paste *paste)
 {
-    float across[SIZE];
+    const float slack = 1 / 64.0f; // for the formulas' rounding
+    struct ls_box b = {0, 0, SIZE, SIZE};
+    struct ls_mask_shape s;
+    float reach;
 
-    for (int x = 0; x < SIZE; x++)
-        across[x] = ls_mask_term(paste, 0, x);
-    for (int y = 0; y < SIZE; y++) {
-        float down = ls_mask_term(paste, 1, y);
-
-        for (int x = 0; x < SIZE; x++)
-            alpha[y * SIZE + x] = ls_mask_opacity(paste, x, y, across[x] + down);
+    if (!paste->exact && paste->mask != LS_MASK_RECTANGLE) {
+        ls_mask_init(&s, paste);
+        reach = s.top / s.slope;
+        b.x0 = fmaxf(s.x - reach / s.per_x - slack, 0);
+        b.x1 = fminf(s.x + reach / s.per_x + slack, SIZE);
+        b.y0 = fmaxf(s.y - reach / s.per_y - slack, 0);
+        b.y1 = fminf(s.y + reach / s.per_y + slack, SIZE);
     }
+    *out = b;
 }
 
-// Pixels whose centres lie within `reach` of `centre`; the slack is for the formulas' rounding.
-static void span(int *first, int *end, float centre, float reach)
+// First sample at or after frame position `edge`, within 0..count.
+static int first_sample(double edge, double scale, double at, int count)
 {
-    const float slack = 1 / 64.0f;
+    return (int)fmin(fmax(ceil((edge - at) / scale), 0), count);
+}
 
-    *first = (int)fminf(fmaxf(ceilf(centre - reach - 0.5f - slack), 0), SIZE);
-    *end = (int)fminf(fmaxf(floorf(centre + reach - 0.5f + slack) + 1, 0), SIZE);
+void ls_paste_window(struct ls_int_box *out, const struct ls_paste *paste,
+                     const struct ls_plane *plane)
+{
+    double x0 = INFINITY, y0 = INFINITY, x1 = -INFINITY, y1 = -INFINITY, x, y;
+    struct ls_int_box pixels;
+    struct ls_turn turn;
+    struct ls_box b;
+
+    *out = (struct ls_int_box){0, 0, 0, 0};
+    ls_paste_extent(&pixels, paste);
+    if (pixels.x0 == pixels.x1)
+        return;
+    ls_paste_bounds(&b, paste);
+    ls_turn_init(&turn, &paste->box, paste->roll_rad);
+    for (int i = 0; i < 4; i++) {
+        ls_turn_frame(&x, &y, &turn, i % 2 ? b.x1 : b.x0, i / 2 ? b.y1 : b.y0);
+        x0 = fmin(x0, x);
+        x1 = fmax(x1, x);
+        y0 = fmin(y0, y);
+        y1 = fmax(y1, y);
+    }
+    pixels.x0 = first_sample(x0, plane->scale, plane->x_at, plane->width);
+    pixels.y0 = first_sample(y0, plane->scale, plane->y_at, plane->height);
+    pixels.x1 = first_sample(x1, plane->scale, plane->x_at, plane->width);
+    pixels.y1 = first_sample(y1, plane->scale, plane->y_at, plane->height);
+    if (pixels.x0 < pixels.x1 && pixels.y0 < pixels.y1)
+        *out = pixels;
 }
 
 void ls_paste_extent(struct ls_int_box *out, const struct ls_paste *paste)
 {
-    struct ls_int_box box = {0, 0, SIZE, SIZE};
+    struct ls_box b;
 
-    if (!paste->exact && paste->mask == LS_MASK_LOWER_FACE) {
-        span(&box.x0, &box.x1, 48, 44);
-        span(&box.y0, &box.y1, 70, 28);
-    } else if (!paste->exact && paste->mask == LS_MASK_MOUTH) {
-        float radii = 0.95f + ls_mask_feather(paste) / 2;
-
-        span(&box.x0, &box.x1, paste->mouth[0] * SIZE, ls_mask_radius(paste, 0) * radii);
-        span(&box.y0, &box.y1, paste->mouth[1] * SIZE, ls_mask_radius(paste, 1) * radii);
-    }
-    if (box.x0 >= box.x1 || box.y0 >= box.y1)
-        box = (struct ls_int_box){0, 0, 0, 0};
-    *out = box;
+    ls_paste_bounds(&b, paste);
+    *out = (struct ls_int_box){(int)ceilf(b.x0 - 0.5f), (int)ceilf(b.y0 - 0.5f),
+                               (int)floorf(b.x1 - 0.5f) + 1, (int)floorf(b.y1 - 0.5f) + 1};
+    if (!(b.x0 < b.x1 && b.y0 < b.y1) || out->x0 >= out->x1 || out->y0 >= out->y1)
+        *out = (struct ls_int_box){0, 0, 0, 0};
 }
 
 void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste)
@@ -55,10 +82,10 @@ void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste)
     struct ls_int_box box;
 
     ls_paste_extent(&box, paste);
-    out->x0 = box.x0 > 0 ? box.x0 - 1 : 0;
-    out->y0 = box.y0 > 0 ? box.y0 - 1 : 0;
-    out->x1 = box.x1 < SIZE ? box.x1 + 1 : SIZE;
-    out->y1 = box.y1 < SIZE ? box.y1 + 1 : SIZE;
+    out->x0 = box.x0 > MARGIN ? box.x0 - MARGIN : 0;
+    out->y0 = box.y0 > MARGIN ? box.y0 - MARGIN : 0;
+    out->x1 = box.x1 < SIZE - MARGIN ? box.x1 + MARGIN : SIZE;
+    out->y1 = box.y1 < SIZE - MARGIN ? box.y1 + MARGIN : SIZE;
 }
 
 int ls_paste_row_first(const struct ls_paste *paste)
@@ -67,39 +94,6 @@ int ls_paste_row_first(const struct ls_paste *paste)
 
     ls_paste_reads(&box, paste);
     return box.y0;
-}
-
-// Mean of source - face over the soft edge, which weighs most where the mask is half open. Zero for
-// a mask without one. Of the face nothing is looked at outside the mask: it may not be there.
-static void edge_difference(float difference[3], const struct ls_paste *paste, const float *alpha)
-{
-    double sum[3] = {0}, weight_sum = 0;
-
-    for (int i = 0; i < SIZE * SIZE; i++) {
-        double a = alpha[i] / paste->strength, weight = a * (1 - a);
-
-        if (weight == 0)
-            continue;
-        weight_sum += weight;
-        for (int c = 0; c < 3; c++)
-            sum[c] += weight * (paste->source[3 * i + c] - 255.0 * paste->face[3 * i + c]);
-    }
-    for (int c = 0; c < 3; c++)
-        difference[c] = weight_sum > 1e-6 ? (float)(sum[c] / weight_sum) : 0;
-}
-
-void ls_paste_face(float *bgr, const struct ls_paste *paste, const float *alpha)
-{
-    float difference[3] = {0};
-
-    if (paste->colour_match > 0 && paste->strength > 0)
-        edge_difference(difference, paste, alpha);
-    for (int i = 0; i < SIZE * SIZE; i++)
-        for (int c = 0; c < 3; c++) {
-            float v = 255 * paste->face[3 * i + c] + paste->colour_match * difference[c];
-
-            bgr[3 * i + c] = v > 0 ? v < 255 ? v : 255 : 0;
-        }
 }
 
 static int whole(float v, int end)

@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a paste writes, before it is put at its place: the mask, the colour-matched face, and the
-// integer box of the original's arithmetic. One definition for every back end. No state; any
-// thread.
+// Where a paste looks and writes: the rectangles of the face that its mask covers and that it
+// reads, and the integer box of the original's arithmetic. One definition for every back end;
+// detail.h has what is written. No state; any thread.
 #ifndef LS_PASTE_H
 #define LS_PASTE_H
 
 #include <stdint.h>
 
 #include "backend.h"
+#include "plane.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// Opacity of each of the face's pixels, strength included; the formulas stand in mask.h. alpha
-// [96][96].
-void ls_paste_mask(float *alpha, const struct ls_paste *paste);
-// The face as 0..255 with its mean moved by colour_match towards the source's, the mean being taken
-// over the mask's soft edge. bgr [96][96][3].
-void ls_paste_face(float *bgr, const struct ls_paste *paste, const float *alpha);
-
 struct ls_int_box {
     int x0, y0, x1, y1;
 };
 
-// Outside of it the mask is zero. Empty (all 0) for a mouth that lies outside the face.
+// Where the mask is not zero, in face pixels: x0 < u < x1. Empty (x0 >= x1 or y0 >= y1) for a mouth
+// beside the face.
+void ls_paste_bounds(struct ls_box *out, const struct ls_paste *paste);
+// The samples of a plane of the frame that may be written; empty (all 0) or inside the plane.
+void ls_paste_window(struct ls_int_box *out, const struct ls_paste *paste,
+                     const struct ls_plane *plane);
+// The pixels of the face whose centres the mask covers. Empty (all 0) if there are none: then
+// nothing is written.
 void ls_paste_extent(struct ls_int_box *out, const struct ls_paste *paste);
-// The part of the face [96][96] that a composite with this paste can read: one pixel more to every
-// side, for bilinear sampling. Never empty.
+// The part of the face [96][96] that a composite with this paste can read: some pixels more to
+// every side, for resampling and blurs. Never empty. What lies outside of it changes nothing.
 void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste);
 
 // The box truncated to whole pixels, as the original does, and cut at the frame. False if nothing

@@ -1,60 +1,110 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts a generated face back, the last arithmetic on a frame: the face and its mask are resampled
-// to the box and blended in the frame's own planes, so that nothing else in the frame is converted
-// or even read. Any thread, one frame at a time. What surprises: chroma has a mask of its own,
-// sampled where the chroma samples lie (on the left luma column, between two rows).
+// Puts a generated face back, the last arithmetic on a frame: the face's maps (../detail.h) are
+// resampled to the box and mixed with the frame's own planes, so that nothing else in the frame is
+// converted or even read. Any thread, one frame at a time. What surprises: chroma is worked out
+// where the chroma samples lie (on the left luma column, between two rows).
 #include "ref.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "../colour.h"
+#include "../cubic.h"
+#include "../detail.h"
 #include "../paste.h"
 #include "../plane.h"
 #include "../resize.h"
 
 enum { SIZE = LS_FACE_SIZE };
 
-// A map [96][96] at (u, v) in face pixels, the first one's centre at 0.5; edges repeat.
-static float map_at(const float *map, int step, double u, double v)
-{
-    double x = fmin(fmax(u - 0.5, 0), SIZE - 1), y = fmin(fmax(v - 0.5, 0), SIZE - 1);
-    int x0 = (int)x, y0 = (int)y;
-    int x1 = x0 + 1 < SIZE ? x0 + 1 : x0, y1 = y0 + 1 < SIZE ? y0 + 1 : y0;
-    double a = map[(y0 * SIZE + x0) * step], b = map[(y0 * SIZE + x1) * step];
-    double c = map[(y1 * SIZE + x0) * step], d = map[(y1 * SIZE + x1) * step];
-    double top = a + (x - x0) * (b - a), low = c + (x - x0) * (d - c);
+// The maps' weights for a place: map pixel first + k counts weight[k], beyond the edges the edge.
+struct taps {
+    int first, count;
+    double weight[4 * SIZE / 2 + 2];
+};
 
-    return (float)(top + (y - y0) * (low - top));
+// at: in face pixels, 0..96; size: of the map; samples: of the plane along the box's side.
+static void taps_init(struct taps *t, double at, double samples, int size)
+{
+    double width = (double)ls_detail_widen((float)samples, size), sum = 0;
+    double middle = at * size / SIZE - 0.5;
+
+    t->first = (int)ceil(middle - 2 * width);
+    t->count = (int)floor(middle + 2 * width) + 1 - t->first;
+    for (int k = 0; k < t->count; k++)
+        sum += t->weight[k] = (double)ls_cubic((float)((t->first + k - middle) / width));
+    for (int k = 0; k < t->count; k++)
+        t->weight[k] /= sum;
 }
 
-// First sample at or after frame position `edge`, within 0..count.
-static int first_sample(double edge, double scale, double at, int count)
+static int inside(int at, int count)
 {
-    return (int)fmin(fmax(ceil((edge - at) / scale), 0), count);
+    return at < 0 ? 0 : at < count ? at : count - 1;
 }
 
-// value [96][96], in steps of 3: what to write.
-static void blend(const struct ls_plane *p, const struct ls_box *box, const float *alpha,
-                  const float *value)
+// map [size][size]
+static float look(const float *map, int size, const struct taps *x, const struct taps *y)
 {
-    int i0 = first_sample(box->x0, p->scale, p->x_at, p->width);
-    int i1 = first_sample(box->x1, p->scale, p->x_at, p->width);
-    int j0 = first_sample(box->y0, p->scale, p->y_at, p->height);
-    int j1 = first_sample(box->y1, p->scale, p->y_at, p->height);
-    double per_x = SIZE / ((double)box->x1 - box->x0), per_y = SIZE / ((double)box->y1 - box->y0);
+    double sum = 0;
 
-    for (int j = j0; j < j1; j++) {
-        double v = (p->scale * j + p->y_at - box->y0) * per_y;
+    for (int j = 0; j < y->count; j++)
+        for (int i = 0; i < x->count; i++)
+            sum += y->weight[j] * x->weight[i] *
+                   (double)map[inside(y->first + j, size) * size + inside(x->first + i, size)];
+    return (float)sum;
+}
 
-        for (int i = i0; i < i1; i++) {
-            double u = (p->scale * i + p->x_at - box->x0) * per_x;
-            float a = map_at(alpha, 1, u, v), old = ls_plane_get(p, i, j);
+// What is written over `old` at (u, v), before it is mixed: 6 of detail.h.
+static float made_at(const struct ls_detail *d, int channel, bool full, const double place[2],
+                     const double samples[2], float old)
+{
+    struct taps x, y;
+    float keep, made, rest;
 
-            if (a > 0)
-                ls_plane_put(p, i, j, old + a * (map_at(value, 3, u, v) - old));
-        }
+    taps_init(&x, place[0], samples[0], SIZE);
+    taps_init(&y, place[1], samples[1], SIZE);
+    keep = ls_detail_cut(look(d->keep, SIZE, &x, &y), 0, 1);
+    if (!full) {
+        made = look(d->made[channel], SIZE, &x, &y);
+        return made + keep * (old - made);
     }
+    rest = old - look(d->seen[channel], SIZE, &x, &y);
+    taps_init(&x, place[0], samples[0], LS_DETAIL_FINE);
+    taps_init(&y, place[1], samples[1], LS_DETAIL_FINE);
+    made = look(d->fine, LS_DETAIL_FINE, &x, &y);
+    return made + (1 - keep) * ls_detail_grain(rest, d->limit) + keep * (old - made);
+}
+
+// One channel of the frame.
+static void put_channel(const struct ls_detail *d, const struct ls_frame *frame,
+                        const struct ls_paste *paste, int channel)
+{
+    bool full = frame->format == LS_PIX_RGB24 || channel == 0;
+    float black = frame->format == LS_PIX_RGB24 || frame->full_range ? 0 : 16;
+    struct ls_mask_shape shape;
+    struct ls_int_box window;
+    struct ls_plane p;
+    struct ls_turn turn;
+    double place[2], samples[2];
+
+    ls_plane_init(&p, frame, channel);
+    ls_mask_init(&shape, paste);
+    ls_turn_init(&turn, &paste->box, paste->roll_rad);
+    ls_paste_window(&window, paste, &p);
+    samples[0] = turn.width / p.scale;
+    samples[1] = turn.height / p.scale;
+    for (int j = window.y0; j < window.y1; j++)
+        for (int i = window.x0; i < window.x1; i++) {
+            float old = ls_plane_get(&p, i, j), a, made;
+
+            ls_turn_face(&place[0], &place[1], &turn, p.scale * i + p.x_at, p.scale * j + p.y_at);
+            a = paste->strength * ls_mask_at(&shape, (float)place[0], (float)place[1]);
+            if (a <= 0)
+                continue;
+            made = made_at(d, channel, full, place, samples, old);
+            ls_plane_put(&p, i, j,
+                         full ? ls_detail_blend(old, made, a, black) : old + a * (made - old));
+        }
 }
 
 // The original has no planes; here each luma sample takes its pixel, and each chroma sample the
@@ -119,25 +169,19 @@ static int composite_exact(const struct ls_frame *f, const struct ls_paste *past
 
 int ls_ref_composite(const struct ls_frame *frame, const struct ls_paste *paste, struct ls_err *err)
 {
-    float alpha[SIZE * SIZE], value[SIZE * SIZE * 3];
-    struct ls_colour colour;
+    struct ls_detail *d;
 
     if (paste->exact)
         return composite_exact(frame, paste, err);
-    ls_paste_mask(alpha, paste);
-    ls_paste_face(value, paste, alpha);
-    ls_colour_init(&colour, frame);
-    for (int i = 0; i < SIZE * SIZE && frame->format != LS_PIX_RGB24; i++) {
-        float bgr[3];
-
-        memcpy(bgr, value + 3 * i, sizeof bgr);
-        ls_colour_yuv(value + 3 * i, &colour, bgr);
-    }
-    for (int c = 0; c < 3; c++) {
-        struct ls_plane plane;
-
-        ls_plane_init(&plane, frame, c);
-        blend(&plane, &paste->box, alpha, value + c);
-    }
+    d = malloc(sizeof *d);
+    if (!d)
+        return ls_fail(err, LS_ENOMEM, "no memory to put a face back");
+    if (ls_detail_make(d, frame, paste))
+        for (int c = 0; c < 3; c++) {
+            if (c == 0 || frame->format == LS_PIX_RGB24)
+                ls_detail_fine(d, paste, c);
+            put_channel(d, frame, paste, c);
+        }
+    free(d);
     return LS_OK;
 }

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a paste makes of a generated face before it is put at its place, and how a sample is mixed:
+// the formulas for hosts and devices, and (detail.c) the maps for back ends of the host. With F the
+// generated face * 255, C the crop (both BGR of 0..255), L = 0.114 B + 0.587 G + 0.299 R, Q = R -
+// G, S(t) as in mask.h, a the mask at a pixel's centre without strength, B1, B2, B3 blurs one after
+// the other (their kernels are below; edges repeat), sums over ls_paste_reads' rectangle, outside
+// of which F is taken to be C and nothing below changes anything: 1 Colour. w = a (1 - a) / (1 +
+// ((L(C) - L(F)) / 16)^2): the soft edge, but for what is not the
+//   same thing there. In cells of 4 x 4 pixels, w and w (C - F) are summed, and both sums blurred
+//   by a Gaussian of 2.5 cells over all cells. Their quotient (n + e m) / (q + e), with m the
+//   quotient of the whole face's sums and e = 1e-4, is the difference at a cell's centre, bilinear
+//   between (edges repeat; none if w sums to less than 1e-6). G = F + colour_match * difference,
+//   cut to 0..255.
+// 2 Change (if sharpness > 0). For L and Q: g = B1 G, c1 = B1 C, c2 = B2 c1, c3 = B3 c2; d is the
+//   distance of g from the interval that c1..c3 span, so that a face that is only softer than the
+//   source has not changed. e2 = d(L)^2 + d(Q)^2 / 4, E = sqrt(B3 e2). p = ls_mask_lips. The lips
+//   change as a whole: E = max(E, p sqrt(sum(p e2) / sum(p))).
+//   k = min(sharpness, 1) (1 - S((E - t) / (6 - 3.5 p))), t = 3 - 1.5 p; outside the rectangle 1;
+//   for sharpness 0 it is 0 everywhere.
+// 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w =
+// a
+//   (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = sharpness * (r(hi(C)) /
+//   max(r(hi(G)), 0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three channels
+//   get D = gain1 h1(G) + gain2 h2(G), cut so that L + D does not leave the span of L in the 5 x 5
+//   pixels around by more than a fifth of it; then G is cut to 0..255.
+// 4 Steepening of channels of full resolution (Y, or B, G, R). The face in the frame's channel is
+//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and twice T = T + amount (T - B1
+//   T) is cut to the smallest and largest of the 3 x 3 around T: edges become steeper, without a
+//   halo. amount = 1.5 sharpness S((q - 0.7) / 0.5) cut(z - 1), q = sqrt(sum(a h1(C)^2) / sum(a
+//   h2(C)^2)): of a source that is soft itself it is nothing; z: the box's mean side in frame
+//   pixels / 96.
+// 5 Grain. limit = 2 sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
+// 6 A sample of the frame, old = s, at (u, v): with up() the kernel of cubic.h, widened where a
+//   sample covers more than a map's pixel, T, C and k the maps:
+//   full resolution: P = up(T) + (1 - k) grain(s - up(C)) + k (s - up(T)), grain() as
+//   ls_detail_grain chroma: P = up(G) + k (s - up(G)); k cut to 0..1 s becomes ls_detail_blend(s,
+//   P, mask * strength), in linear light at full resolution.
+// What surprises: the grain is the source's own, what it has beyond 96 pixels, cut to the strength
+// that it has on skin: so it moves as the video's does, stands still in a still picture, and a
+// drawing has none. grain_seed is not needed for it.
+#ifndef LS_DETAIL_H
+#define LS_DETAIL_H
+
+#include "mask.h"
+#include "paste.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    LS_DETAIL_AREA = LS_FACE_SIZE * LS_FACE_SIZE,
+    LS_DETAIL_FINE = 2 * LS_FACE_SIZE, // side of a doubled map
+    LS_DETAIL_STEPS = 2,               // of steepening
+    LS_DETAIL_CELLS = LS_FACE_SIZE / 4,
+};
+
+// The blurs' weight `at` pixels from the middle, 0 beyond their radii: binomial of 5 and of 9, and
+// a triangle of 13; variances 1, 2 and 8.
+enum { LS_BLUR1 = 2, LS_BLUR2 = 4, LS_BLUR3 = 6 };
+
+LS_ANYWHERE float ls_detail_weight(int radius, int at)
+{
+    const float five[] = {6 / 16.0f, 4 / 16.0f, 1 / 16.0f};
+    const float nine[] = {70 / 256.0f, 56 / 256.0f, 28 / 256.0f, 8 / 256.0f, 1 / 256.0f};
+
+    at = at < 0 ? -at : at;
+    if (at > radius)
+        return 0;
+    return radius == LS_BLUR1 ? five[at] : radius == LS_BLUR2 ? nine[at] : (float)(7 - at) / 49;
+}
+
+LS_ANYWHERE float ls_detail_cut(float v, float low, float high) // not a number gives low
+{
+    return v > low ? v < high ? v : high : low;
+}
+
+LS_ANYWHERE float ls_detail_luma(const float bgr[3])
+{
+    return 0.114f * bgr[0] + 0.587f * bgr[1] + 0.299f * bgr[2];
+}
+
+// How much a pixel of the mask's edge counts for the colour; difference: of luma.
+LS_ANYWHERE float ls_detail_trust(float mask, float difference)
+{
+    float d = difference / 16;
+
+    return mask * (1 - mask) / (1 + d * d);
+}
+
+// Distance of v from the interval that a, b and c span.
+LS_ANYWHERE float ls_detail_apart(float v, float a, float b, float c)
+{
+    float low = fminf(fminf(a, b), c), high = fmaxf(fmaxf(a, b), c);
+
+    return fmaxf(fmaxf(low - v, v - high), 0);
+}
+
+// k without sharpness.
+LS_ANYWHERE float ls_detail_keep(float change, float lips)
+{
+    return 1 - ls_mask_smooth((change - (3 - 1.5f * lips)) / (6 - 3.5f * lips));
+}
+
+// wanted, made: mean squares of a band.
+LS_ANYWHERE float ls_detail_gain(float wanted, float made, float most)
+{
+    return ls_detail_cut(sqrtf(wanted) / fmaxf(sqrtf(made), 0.3f) - 1, 0, most);
+}
+
+// The kernel's width, in pixels of a map of `size` for the whole box, where a sample covers one
+// `samples`th of the box; more than an eighth of the map is never looked at.
+LS_ANYWHERE float ls_detail_widen(float samples, int size)
+{
+    return ls_detail_cut((float)size / samples, 1, (float)size / 4);
+}
+
+// Of a step of steepening: fine, coarse: mean squares of the source's bands.
+LS_ANYWHERE float ls_detail_amount(float fine, float coarse, const struct ls_paste *paste)
+{
+    float w = paste->box.x1 - paste->box.x0, h = paste->box.y1 - paste->box.y0;
+    float larger = sqrtf(w * h) / LS_FACE_SIZE - 1, q = sqrtf(fine / fmaxf(coarse, 1e-6f));
+
+    return 1.5f * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
+           ls_detail_cut(larger, 0, 1);
+}
+
+// What of the source's finest detail may be kept where the face changed: none of what rounding the
+// crop makes, and hardly more than limit.
+LS_ANYWHERE float ls_detail_grain(float rest, float limit)
+{
+    float size = fmaxf(fabsf(rest) - 0.75f, 0);
+
+    return copysignf(size * limit / (limit + size + 1e-6f), rest);
+}
+
+// old and made mixed in light, of which a sample above `black` is taken to be the square root:
+// within some percent what BT.709 and sRGB say. Below black as it is.
+LS_ANYWHERE float ls_detail_blend(float old, float made, float opacity, float black)
+{
+    float a = fmaxf(old - black, 0), b = fmaxf(made - black, 0);
+    float light = sqrtf(fmaxf(a * a + opacity * (b * b - a * a), 0));
+
+    return old + opacity * (made - old) + (light - (a + opacity * (b - a)));
+}
+
+// The maps of a face. Some hundred KB: not for a stack.
+struct ls_detail {
+    float made[3][LS_DETAIL_AREA]; // G in the frame's channels
+    float seen[3][LS_DETAIL_AREA]; // C in the frame's channels; G if there is no source
+    float keep[LS_DETAIL_AREA];    // k
+    float amount, limit;
+    float fine[LS_DETAIL_FINE * LS_DETAIL_FINE]; // T, by ls_detail_fine
+    float room[16][LS_DETAIL_AREA];              // detail.c's
+};
+
+// 1 to 3 and 5 above. False if nothing can be written (an empty mask, strength 0): then nothing is
+// filled.
+bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame,
+                    const struct ls_paste *paste);
+// 4: d->fine of channel `idx` of d->made, where a paste can read it.
+void ls_detail_fine(struct ls_detail *d, const struct ls_paste *paste, int idx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
