@@ -124,7 +124,9 @@ struct ls_session {
     int spot_count, spot_capacity;
     struct ls_work detect;
     bool detect_busy;
-    int look_ahead; // frames behind one that its box may depend on
+    int look_ahead;           // frames behind one that its box may depend on
+    struct ls_patch patch[2]; // of the newest head whose step was measured, and the one before
+    int patch_idx;            // of the newest
 
     // Voice.
     struct ls_features *features;
@@ -218,7 +220,7 @@ LS_MUST int ls_spots_open(struct ls_session *s, struct ls_err *err);
 LS_MUST int ls_spots_advance(struct ls_session *s, struct ls_err *err);
 void ls_spots_detect(struct ls_session *s);       // starts a detection if one is wanted
 bool ls_spots_repeat(const struct ls_session *s); // whether frames may be shown more than once
-void ls_spots_mouth(const struct ls_face *face, float mouth[4]);
+void ls_spots_mouth(const struct ls_spot *spot, float mouth[4]);
 
 // hold.c
 LS_MUST int ls_hold_keep(struct ls_session *s, const struct ls_frame *frame, struct ls_err *err);

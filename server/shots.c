@@ -351,7 +351,7 @@ static void generate(struct ls_session *s, struct shot *shot)
                                       // video moves, and stands still in a still.
                                       .grain_seed = (uint32_t)shot->source_idx,
                                       .exact = ls_session_exact(s)};
-    ls_spots_mouth(&shot->spot.face, w->face.paste.mouth);
+    ls_spots_mouth(&shot->spot, w->face.paste.mouth);
     w->face.source_key = source_key(s, shot);
     w->on_done = on_face_done;
     w->user = s;

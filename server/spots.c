@@ -15,6 +15,12 @@
 // Spots of the first pass are kept for the passes that follow.
 enum { SPOTS_KEPT = 1 << 17 };
 
+// BlazeFace's boxes of turned faces are not like YuNet's.
+static enum ls_tilt tilt_of(const struct ls_session *s)
+{
+    return s->engine->model->detector == LS_DETECTOR_BLAZEFACE ? LS_TILT_SHRINKS : LS_TILT_AROUND;
+}
+
 int ls_spots_open(struct ls_session *s, struct ls_err *err)
 {
     const struct ls_options *opt = &s->engine->opt;
@@ -26,6 +32,7 @@ int ls_spots_open(struct ls_session *s, struct ls_err *err)
         .height_px = s->video_info.height_px,
         .interval = (int)opt->detect_interval,
         .smooth_half = low && half > 1 ? 1 : half,
+        .tilt = tilt_of(s),
         .side_px = (int)opt->detect_side_px,
         .side_px_max = 1280,
         .lost_frames_max = (int)(ls_session_rate(s) / 2 + 0.5),
@@ -82,6 +89,7 @@ static bool spot_given(struct ls_session *s, struct shot *shot)
         box = region->box;
     }
     shot->spot.found = true;
+    shot->spot.presence = 1;
     shot->spot.track_id = 1;
     shot->spot.face.score = 1;
     shot->spot.face.box = box;
@@ -144,12 +152,86 @@ static int spot_still(struct ls_session *s, struct ls_err *err)
     return spot_keep(s, &s->hold_spot, err);
 }
 
+// The rows of a patch's view; from the device into *fetched, which the caller frees.
+static int view_rows(const struct ls_session *s, const struct ls_frame *frame,
+                     const struct ls_patch_view *view, const uint8_t **first, int *stride,
+                     uint8_t **fetched, struct ls_err *err)
+{
+    int pixel = frame->format == LS_PIX_RGB24 ? 3 : frame->format == LS_PIX_P010 ? 2 : 1;
+    struct ls_copy copy = {.from = frame->plane[0] + (ptrdiff_t)view->y * frame->stride[0] +
+                                   (ptrdiff_t)view->x * pixel,
+                           .from_stride = (size_t)frame->stride[0],
+                           .to_stride = (size_t)view->width * (size_t)pixel,
+                           .row_size = (size_t)view->width * (size_t)pixel,
+                           .row_count = view->height,
+                           .from_device = true};
+
+    if (!frame->on_device) {
+        *first = copy.from;
+        *stride = frame->stride[0];
+        return 0;
+    }
+    copy.to = *fetched = malloc(copy.row_size * (size_t)view->height);
+    if (!copy.to)
+        return ls_fail(err, LS_ENOMEM, "%d rows of a head", view->height);
+    *first = *fetched;
+    *stride = (int)copy.row_size;
+    return ls_backend_copy(s->engine->backend, &copy, err);
+}
+
+// The patch of a head in its frame becomes the newest one.
+static int take_patch(struct ls_session *s, const struct ls_frame *frame,
+                      const struct ls_face *face, struct ls_err *err)
+{
+    struct ls_patch *patch = &s->patch[s->patch_idx ^= 1];
+    struct ls_patch_view view;
+    const uint8_t *first = NULL;
+    uint8_t *fetched = NULL;
+    int stride = 0, r;
+
+    if (!ls_patch_place(patch, &view, frame, face))
+        return 0;
+    r = view_rows(s, frame, &view, &first, &stride, &fetched, err);
+    if (r == 0)
+        ls_patch_fill(patch, &view, frame, first, stride);
+    free(fetched);
+    return r;
+}
+
+// Tells the track how the head moved in the frames that it has decided upon.
+static int measure_steps(struct ls_session *s, struct ls_err *err)
+{
+    const struct ls_face *face;
+    struct ls_pose step;
+    int64_t idx, place;
+    bool goes_on, known;
+    int r;
+
+    while (ls_track_wants_step(s->track, &idx, &face, &goes_on, &step)) {
+        // A still has one frame. Frames behind the voice's end may have been dropped, and so have
+        // their steps any value.
+        place = s->shot_count > 0 ? idx - s->shot[0]->source_idx : -1;
+        known = face && !ls_session_still(s) && place >= 0 && place < s->shot_count;
+        if (known) {
+            r = take_patch(s, &s->shot[place]->frame, face, err);
+            if (r < 0)
+                return r;
+            known = goes_on &&
+                    ls_motion_between(&step, &s->patch[s->patch_idx ^ 1], &s->patch[s->patch_idx]);
+        }
+        ls_track_step(s->track, known ? &step : NULL);
+    }
+    return 0;
+}
+
 // Gives shots their spots, in order, as far as they are decided.
 int ls_spots_advance(struct ls_session *s, struct ls_err *err)
 {
     struct shot *shot;
-    int i, r = spot_still(s, err);
+    int i, r = ls_session_given(s) ? 0 : measure_steps(s, err);
 
+    if (r == 0)
+        r = spot_still(s, err);
     for (i = 0; r == 0 && i < s->shot_count; i++) {
         shot = s->shot[i];
         if (shot->spotted)
@@ -241,20 +323,22 @@ void ls_spots_detect(struct ls_session *s)
 // moves, the upper hardly). Chosen by eye on the demo model among three sizes: a wider one blurs
 // nose and cheeks. A face without points gets the place where YuNet's boxes have the mouth on
 // average.
-void ls_spots_mouth(const struct ls_face *face, float mouth[4])
+void ls_spots_mouth(const struct ls_spot *spot, float mouth[4])
 {
+    const struct ls_face *face = &spot->face;
     float w = face->box.x1 - face->box.x0, h = face->box.y1 - face->box.y0, dx, dy, rx;
+    float c = cosf(spot->roll_rad), s = sinf(spot->roll_rad);
     const float *a = face->point[LS_POINT_MOUTH_R], *b = face->point[LS_POINT_MOUTH_L];
 
     mouth[0] = 0.5f;
     mouth[1] = 0.79f;
     rx = 0.2f;
     if (face->points_known) {
-        dx = b[0] - a[0];
-        dy = b[1] - a[1];
-        mouth[0] = ((a[0] + b[0]) / 2 - face->box.x0) / w;
-        mouth[1] = ((a[1] + b[1]) / 2 - face->box.y0) / h + 4.0f / LS_FACE_SIZE;
-        rx = 0.62f * sqrtf(dx * dx + dy * dy) / w;
+        dx = (a[0] + b[0] - face->box.x0 - face->box.x1) / 2;
+        dy = (a[1] + b[1] - face->box.y0 - face->box.y1) / 2;
+        mouth[0] = 0.5f + (c * dx + s * dy) / w;
+        mouth[1] = 0.5f + (c * dy - s * dx) / h + 4.0f / LS_FACE_SIZE;
+        rx = 0.62f * hypotf(b[0] - a[0], b[1] - a[1]) / w;
         rx = rx < 0.1f ? 0.1f : rx > 0.3f ? 0.3f : rx;
     }
     mouth[2] = rx;

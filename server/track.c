@@ -3,51 +3,13 @@
 // smooth_half frames before the one that is handed out next to the newest one. Loop thread. What
 // surprises: the exact profile looks at every frame and averages forward over five integer boxes in
 // place, as the original does, its treatment of the last frames included (WAV2LIP.md section 3).
-#include "track.h"
+#include "track_state.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FACES = 8, EXACT_WINDOW = 5, KEYS_PER_SEARCH = 8 };
-
-struct record {
-    bool cut, known; // known: has been looked at
-    int face_count;
-    struct ls_face face[FACES];
-    struct ls_spot raw; // valid for frames <= decided
-};
-
-// The person that is followed.
-struct follow {
-    bool active;
-    struct ls_box box;
-    int track_id;
-    int64_t seen; // frame in which it was seen last
-};
-
-struct ls_track {
-    struct ls_track_params p;
-    bool exact, ended;
-    struct record *record; // frames [base, end)
-    int capacity;
-    int64_t base, end;
-    int64_t decided;     // raw spots are known up to and including this frame; -1: none
-    int64_t dense_until; // frames up to this one are looked at one by one
-    int64_t out;         // next frame to hand out
-    struct follow follow;
-    int track_count;
-    int side_px; // at which faces were found last
-    int keys_without_face;
-    struct ls_spot last; // the last spot handed out that was found
-};
-
-static struct record *at(const struct ls_track *t, int64_t idx)
-{
-    assert(idx >= t->base && idx < t->end);
-    return &t->record[idx - t->base];
-}
+enum { KEYS_PER_SEARCH = 8 };
 
 int ls_track_new(struct ls_track **out, const struct ls_track_params *params, struct ls_err *err)
 {
@@ -61,6 +23,7 @@ int ls_track_new(struct ls_track **out, const struct ls_track_params *params, st
         t->p.interval = 1;
     t->decided = -1;
     t->dense_until = -1;
+    t->first_found = INT64_MAX;
     t->side_px = params->side_px;
     *out = t;
     return 0;
@@ -126,7 +89,7 @@ static float rank(const struct ls_track *t, const struct ls_face *f)
 static struct ls_spot associate(const struct ls_track *t, struct follow *follow, int *track_count,
                                 int64_t idx)
 {
-    const struct record *r = at(t, idx);
+    const struct record *r = ls_record_at(t, idx);
     struct ls_spot spot = {0};
     float best = 0, value;
     int i, pick = -1;
@@ -189,12 +152,12 @@ static int64_t target(const struct ls_track *t)
 
     if (a + 1 >= t->end)
         return -1;
-    if (a < 0 || at(t, a + 1)->cut || a + 1 <= t->dense_until)
+    if (a < 0 || ls_record_at(t, a + 1)->cut || a + 1 <= t->dense_until)
         return a + 1;
     for (c = a + 1; c <= a + t->p.interval && c < t->end; c++) {
         if (c == a + t->p.interval)
             return c;
-        if (c + 1 < t->end ? at(t, c + 1)->cut : t->ended)
+        if (c + 1 < t->end ? ls_record_at(t, c + 1)->cut : t->ended)
             return c;
     }
     return -1;
@@ -202,26 +165,29 @@ static int64_t target(const struct ls_track *t)
 
 static void decide(struct ls_track *t, int64_t idx)
 {
-    struct record *a, *b = at(t, idx);
+    struct record *a, *b = ls_record_at(t, idx);
     struct follow follow = t->follow;
     int64_t from = t->decided, i;
     int tracks = t->track_count;
     struct ls_spot spot = associate(t, &follow, &tracks, idx);
 
     if (idx > from + 1) {
-        a = at(t, from);
+        a = ls_record_at(t, from);
         if (a->raw.found != spot.found || a->raw.track_id != spot.track_id) {
             t->dense_until = idx;
             return;
         }
         for (i = from + 1; i < idx; i++) {
-            at(t, i)->raw = spot;
+            ls_record_at(t, i)->raw = spot;
             if (spot.found)
-                at(t, i)->raw.face =
+                ls_record_at(t, i)->raw.face =
                     face_mix(&a->raw.face, &spot.face, (float)(i - from) / (float)(idx - from));
         }
     }
     b->raw = spot;
+    b->key = spot.found;
+    if (spot.found && t->first_found == INT64_MAX)
+        t->first_found = idx;
     t->follow = follow;
     t->track_count = tracks;
     t->decided = idx;
@@ -233,20 +199,22 @@ static void advance(struct ls_track *t)
 {
     int64_t idx;
 
-    while ((idx = target(t)) >= 0 && at(t, idx)->known)
+    while ((idx = target(t)) >= 0 && ls_record_at(t, idx)->known)
         decide(t, idx);
 }
 
 static int add(struct ls_track *t, struct record **out, struct ls_err *err)
 {
-    int64_t keep = t->out - t->p.smooth_half - EXACT_WINDOW;
+    int64_t keep = t->out - (t->exact ? EXACT_WINDOW : ls_track_past(t));
     struct record *grown;
     int capacity;
 
     if (keep > t->decided)
         keep = t->decided;
+    if (!t->exact && keep > t->stepped - 1)
+        keep = t->stepped - 1; // the next pose goes on from there
     if (keep > t->base && t->end - t->base == t->capacity) {
-        memmove(t->record, at(t, keep), (size_t)(t->end - keep) * sizeof(*t->record));
+        memmove(t->record, ls_record_at(t, keep), (size_t)(t->end - keep) * sizeof(*t->record));
         t->base = keep;
     }
     if (t->end - t->base == t->capacity) {
@@ -258,7 +226,7 @@ static int add(struct ls_track *t, struct record **out, struct ls_err *err)
         t->capacity = capacity;
     }
     t->end++;
-    *out = at(t, t->end - 1);
+    *out = ls_record_at(t, t->end - 1);
     memset(*out, 0, sizeof(**out));
     return 0;
 }
@@ -291,7 +259,7 @@ bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *s
     *side_px = t->side_px;
     // Small faces are searched for at once in a new scene, then now and again: it costs 20 times
     // more.
-    *side_px_max = at(t, want)->cut || t->keys_without_face % KEYS_PER_SEARCH == 0
+    *side_px_max = ls_record_at(t, want)->cut || t->keys_without_face % KEYS_PER_SEARCH == 0
                        ? t->p.side_px_max
                        : t->side_px;
     return true;
@@ -305,9 +273,9 @@ void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, i
     struct record *r;
 
     assert(idx >= 0);
-    r = at(t, idx);
+    r = ls_record_at(t, idx);
     r->known = true;
-    r->face_count = count < FACES ? count : FACES;
+    r->face_count = count < TRACK_FACES ? count : TRACK_FACES;
     memcpy(r->face, face, (size_t)r->face_count * sizeof(*face));
     if (count == 0) {
         t->side_px = t->p.side_px;
@@ -319,6 +287,8 @@ void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, i
     advance(t);
 }
 
+// A turned face keeps its proportions at the frame's edge; an upright one is cut there, as the
+// original does.
 static void limit_box(const struct ls_track *t, struct ls_box *b)
 {
     b->x0 = fmaxf(b->x0, 0);
@@ -327,7 +297,7 @@ static void limit_box(const struct ls_track *t, struct ls_box *b)
     b->y1 = fminf(b->y1, (float)t->p.height_px);
 }
 
-static void pad_box(const struct ls_track *t, struct ls_box *b)
+void ls_track_pad(const struct ls_track *t, struct ls_box *b)
 {
     b->x0 -= (float)t->p.job->face.pad_left;
     b->y0 -= (float)t->p.job->face.pad_top;
@@ -336,129 +306,53 @@ static void pad_box(const struct ls_track *t, struct ls_box *b)
     limit_box(t, b);
 }
 
-// Can frame `idx` be part of the average around the frame whose spot is `mid`?
-static bool joins(const struct ls_track *t, int64_t idx, const struct ls_spot *mid)
+// Pads are the face's own: they lie where it is turned to.
+static void pad_turned(const struct ls_track *t, struct ls_spot *spot)
 {
-    return idx >= t->base && idx <= t->decided && at(t, idx)->raw.found &&
-           at(t, idx)->raw.track_id == mid->track_id;
+    float right = (float)(t->p.job->face.pad_right - t->p.job->face.pad_left) / 2;
+    float down = (float)(t->p.job->face.pad_bottom - t->p.job->face.pad_top) / 2;
+    float wide = (float)(t->p.job->face.pad_right + t->p.job->face.pad_left) / 2;
+    float high = (float)(t->p.job->face.pad_bottom + t->p.job->face.pad_top) / 2;
+    float c = cosf(spot->roll_rad), s = sinf(spot->roll_rad);
+    float dx = c * right - s * down, dy = s * right + c * down;
+    struct ls_box *b = &spot->face.box;
+
+    *b =
+        (struct ls_box){b->x0 + dx - wide, b->y0 + dy - high, b->x1 + dx + wide, b->y1 + dy + high};
 }
 
-// The centred average; false while frames of the window are undecided.
-static bool smooth(const struct ls_track *t, int64_t idx, struct ls_spot *out)
+// Less than 4 pixels of it inside the frame are no face.
+static bool is_sliver(const struct ls_track *t, struct ls_box b)
 {
-    const struct ls_spot *mid = &at(t, idx)->raw;
-    struct ls_face sum = mid->face;
-    int half, i;
-
-    *out = *mid;
-    if (!mid->found)
-        return true;
-    // All frames of the window must be decided, up to a cut or the end.
-    for (i = 1; i <= t->p.smooth_half; i++) {
-        if (idx + i >= t->end) {
-            if (!t->ended)
-                return false;
-            break;
-        }
-        if (at(t, idx + i)->cut)
-            break;
-        if (idx + i > t->decided)
-            return false;
-    }
-    for (half = 1; half <= t->p.smooth_half; half++)
-        if (!joins(t, idx - half, mid) || !joins(t, idx + half, mid))
-            break;
-    half--;
-    for (i = 1; i <= half; i++) {
-        sum = face_mix(&sum, &at(t, idx - i)->raw.face, 1.0f / (float)(2 * i));
-        sum = face_mix(&sum, &at(t, idx + i)->raw.face, 1.0f / (float)(2 * i + 1));
-    }
-    sum.score = mid->face.score;
-    out->face = sum;
-    return true;
-}
-
-static void integer_box(const struct ls_track *t, struct ls_box *b)
-{
-    b->x0 = truncf(fmaxf(b->x0, 0));
-    b->y0 = truncf(fmaxf(b->y0, 0));
-    b->x1 = truncf(fmaxf(b->x1, 0));
-    b->y1 = truncf(fmaxf(b->y1, 0));
-    pad_box(t, b);
-}
-
-// The original's average: rows idx..idx+4, or the last five rows (fewer as Python slices them) at
-// the end. Rows are made integer and padded when they are first read, and overwritten in place.
-static bool smooth_exact(struct ls_track *t, int64_t idx, struct ls_spot *out)
-{
-    int64_t n = t->end, from = idx, until = idx + EXACT_WINDOW, i;
-    double sum[4] = {0};
-    struct ls_box *b;
-    int count = 0;
-
-    if (t->p.job->face.smoothing_frames <= 1) {
-        *out = at(t, idx)->raw;
-        return true;
-    }
-    if (until > n) {
-        if (!t->ended)
-            return false;
-        // boxes[n - 5:] counts from the end when n < 5: n = 3 gives the last 2 rows, n = 4 the
-        // last 1.
-        from = n >= EXACT_WINDOW ? n - EXACT_WINDOW : n - EXACT_WINDOW + n;
-        from = from < 0 ? 0 : from;
-        until = n;
-    }
-    if (until - 1 > t->decided)
-        return false;
-    for (i = from; i < until; i++) {
-        b = &at(t, i)->raw.face.box;
-        sum[0] += (double)b->x0;
-        sum[1] += (double)b->y0;
-        sum[2] += (double)b->x1;
-        sum[3] += (double)b->y1;
-        count++;
-    }
-    b = &at(t, idx)->raw.face.box;
-    b->x0 = (float)trunc(sum[0] / count);
-    b->y0 = (float)trunc(sum[1] / count);
-    b->x1 = (float)trunc(sum[2] / count);
-    b->y1 = (float)trunc(sum[3] / count);
-    *out = at(t, idx)->raw;
-    return true;
+    limit_box(t, &b);
+    return b.x1 - b.x0 < 4 || b.y1 - b.y0 < 4;
 }
 
 bool ls_track_next(struct ls_track *t, struct ls_spot *out)
 {
     struct ls_spot spot;
-    int64_t i;
 
     if (t->out > t->decided)
         return false;
     if (t->exact) {
-        // A box is made integer once, when it is decided; `known` is done with and marks that.
-        for (i = t->out; i <= t->decided; i++)
-            if (at(t, i)->known && at(t, i)->raw.found) {
-                integer_box(t, &at(t, i)->raw.face.box);
-                at(t, i)->known = false;
-            }
-        if (!smooth_exact(t, t->out, &spot))
+        if (!ls_track_exact(t, t->out, &spot))
             return false;
     } else {
-        if (!smooth(t, t->out, &spot))
+        if (t->stepped <= t->decided || !ls_track_smooth(t, t->out, &spot))
             return false;
-        if (spot.found)
-            pad_box(t, &spot.face.box);
+        if (spot.found && t->p.job->face.upright)
+            pad_turned(t, &spot);
+        else if (spot.found)
+            ls_track_pad(t, &spot.face.box);
     }
     if (spot.found) {
         t->last = spot;
     } else if (t->p.job->face.missing == LS_MISSING_HOLD_BOX && t->last.found) {
         spot = t->last;
         spot.held = true;
+        spot.presence = 1;
     }
-    // A sliver at the frame's edge is no face.
-    if (spot.found &&
-        (spot.face.box.x1 - spot.face.box.x0 < 4 || spot.face.box.y1 - spot.face.box.y0 < 4))
+    if (spot.found && is_sliver(t, spot.face.box))
         spot.found = spot.held = false;
     t->out++;
     *out = spot;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the chosen face is in every frame of a pass. Faces are looked for in every interval-th
 // frame, at both sides of a cut and at the end; between two such frames that agree the box is
-// interpolated, else every frame between is looked at. Boxes are averaged over a window that is
-// centred on the frame, so they neither shake nor lag. A track stays with its person: another face
-// is taken only after a cut, or when the person has been gone for half a second. What comes out
-// depends on the frames and the faces found alone, not on when they arrive. Knows no pictures but
-// for the signature of a cut. Loop thread.
+// interpolated, else every frame between is looked at. Where the head is in a frame is told by its
+// own motion from frame to frame (ls_track_step), and by the mean of what detections around it say
+// once that motion is taken from them: so boxes neither shake nor lag. A track stays with its
+// person: another face is taken only after a cut, or when the person has been gone for half a
+// second. What comes out depends on the frames and the faces found alone, not on when they arrive.
+// Knows no pictures but for the signature of a cut. Loop thread.
 #ifndef LS_TRACK_H
 #define LS_TRACK_H
 
@@ -15,13 +16,16 @@
 #include "job.h"
 #include "kernels/err.h"
 #include "kernels/frame.h"
+#include "motion.h"
+#include "roll.h"
 
 struct ls_track_params {
     const struct ls_job *job; // face.*, profile; borrowed
     int width_px, height_px;
     int interval;             // frames from one detection to the next, >= 1
     int lost_frames_max;      // so long a track waits for its person
-    int smooth_half;          // frames on each side of the average
+    int smooth_half;          // frames ahead of one that its spot may look at; 0: as they are found
+    enum ls_tilt tilt;        // of the detector
     int side_px, side_px_max; // of the picture that the detector sees
     float score_begin; // a track begins with a face of at least this score; it goes on with any
 };
@@ -33,7 +37,7 @@ struct ls_spot {
     float roll_rad;      // of the head, by the line of its eyes, clockwise as seen; 0: not wanted
     float presence; // 0..1: below 1 where the face is about to be lost or has just been found, so
                     // that what is pasted can come and go; 1 across cuts
-    int track_id;        // 1, 2, …
+    int track_id;   // 1, 2, …
 };
 
 struct ls_track;
@@ -52,6 +56,14 @@ bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *s
 void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, int side_px);
 // The next frame's spot, in order; false: not decided yet.
 bool ls_track_next(struct ls_track *t, struct ls_spot *out);
+
+// How the head moved, from one frame to the next: is there a frame whose step is to be told? Then
+// its number, and its face as found (NULL: none; its pixels are of no use). `goes_on`: the frame
+// before shows the same person and `guess` is where its boxes say that it went. Answer with
+// ls_track_step before asking again; ls_track_next waits for that. Not asked in the exact profile.
+bool ls_track_wants_step(const struct ls_track *t, int64_t *idx, const struct ls_face **face,
+                         bool *goes_on, struct ls_pose *guess);
+void ls_track_step(struct ls_track *t, const struct ls_pose *step); // NULL: pixels said nothing
 
 // A frame's look, to tell a cut: luma at a grid of points.
 enum { LS_SIGNATURE_ROWS = 18, LS_SIGNATURE = 32 * LS_SIGNATURE_ROWS };

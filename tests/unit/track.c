@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The face track on scenes made of numbers: where the spots are, that a track stays with its
-// person, that nothing depends on when frames and detections arrive, and the original's smoothing
-// in the exact profile.
+// person, that nothing depends on when frames and detections arrive, that boxes neither shake nor
+// lag nor lean, how faces come and go, and the original's smoothing in the exact profile.
+#include "server/roll.h"
 #include "server/track.h"
 
 #include <math.h>
@@ -43,6 +44,18 @@ static int look(const struct scene *s, int idx, struct ls_face *out)
     return n;
 }
 
+// Heads of scenes move as their boxes do; blind: their pixels say nothing.
+static void steps(struct ls_track *t, bool blind)
+{
+    const struct ls_face *face;
+    struct ls_pose guess;
+    bool goes_on;
+    int64_t idx;
+
+    while (ls_track_wants_step(t, &idx, &face, &goes_on, &guess))
+        ls_track_step(t, blind ? NULL : &guess);
+}
+
 static int answer(struct ls_track *t, const struct scene *s, int *looked)
 {
     struct ls_face face[4];
@@ -82,12 +95,14 @@ static int run(const struct scene *s, const struct ls_job *job, int half, bool e
             return -1;
         while (eager && answer(t, s, looked))
             ;
+        steps(t, false);
         while (eager && ls_track_next(t, &spot[n]))
             n++;
     }
     ls_track_end(t);
     while (answer(t, s, looked))
         ;
+    steps(t, false);
     while (ls_track_next(t, &spot[n]))
         n++;
     ls_track_free(&t);
@@ -111,7 +126,8 @@ static int same_spot(const struct ls_spot *a, const struct ls_spot *b)
 {
     return a->found == b->found && a->held == b->held && a->track_id == b->track_id &&
            memcmp(&a->face.box, &b->face.box, sizeof(a->face.box)) == 0 &&
-           a->face.score == b->face.score;
+           a->face.score == b->face.score && a->presence == b->presence &&
+           a->roll_rad == b->roll_rad;
 }
 
 static void check_arrival(const struct scene *s, const struct ls_job *job)
@@ -230,9 +246,193 @@ static void check_exact(struct ls_job job)
     }
 }
 
+// A head whose detections shake by up to `noise` pixels and whose true middle moves in a circle.
+static struct {
+    const char *name;
+    float noise, radius, turn_deg; // of the circle; of the head, back and forth
+    bool blind;
+    float jitter, lag; // pixels: of a step beyond the true one, 95 of 100; of the place, at most
+} const heads[] = {
+    {"a still head", 0.5f, 0, 0, false, 0.1f, 0.5f},
+    {"a still head whose pixels say nothing", 0.5f, 0, 0, true, 0.1f, 0.5f},
+    {"a head that moves at 1 Hz", 0.5f, 10, 0, false, 0.1f, 0.5f},
+    {"a head that turns", 0.5f, 4, 15, false, 0.1f, 0.5f},
+    {"a head that moves, and whose pixels say nothing", 0, 10, 0, true, 1.5f, 2.5f},
+};
+
+// One second a round. Points turn about the middle, as a detector's do that sees turned heads.
+static struct ls_pose head_pose(int row, int idx)
+{
+    double a = 2 * 3.14159265358979 * idx / 25, r = heads[row].radius;
+    double turn = (double)heads[row].turn_deg * 3.14159265358979 / 180 * sin(a / 3);
+
+    return (struct ls_pose){cos(turn), sin(turn), 500 + r * sin(a), 300 + r * cos(a)};
+}
+
+static struct ls_face head_seen(int row, int idx, uint32_t *seed)
+{
+    static const double point[LS_POINTS][2] = {{-20, -20}, {20, -20}, {0, 0}, {-15, 25}, {15, 25}};
+    struct ls_pose pose = head_pose(row, idx);
+    struct ls_face face = {.score = 0.9f, .points_known = true};
+    float shake[4], cx = (float)pose.x, cy = (float)pose.y, c = (float)pose.a, s = (float)pose.b;
+    float w = 50 * sqrtf(c * c + 1.44f * s * s), h = 50 * sqrtf(1.44f * c * c + s * s);
+    double at[2];
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        *seed = *seed * 1664525 + 1013904223;
+        shake[i] = heads[row].noise * ((float)(*seed >> 8) / 8388608.0f - 1);
+    }
+    face.box =
+        (struct ls_box){cx - w + shake[0], cy - h + shake[1], cx + w + shake[2], cy + h + shake[3]};
+    for (i = 0; i < LS_POINTS; i++) {
+        ls_pose_apply(&pose, point[i][0], point[i][1], at);
+        face.point[i][0] = (float)at[0];
+        face.point[i][1] = (float)at[1];
+    }
+    return face;
+}
+
+static void head_steps(struct ls_track *t, int row)
+{
+    const struct ls_face *face;
+    struct ls_pose guess, was, is;
+    bool goes_on;
+    int64_t idx;
+
+    while (ls_track_wants_step(t, &idx, &face, &goes_on, &guess)) {
+        is = head_pose(row, (int)idx);
+        was = head_pose(row, (int)idx - 1);
+        was = ls_pose_inverse(&was);
+        is = ls_pose_after(&is, &was);
+        ls_track_step(t, heads[row].blind ? NULL : &is);
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    return *(const float *)a < *(const float *)b ? -1 : *(const float *)a > *(const float *)b;
+}
+
+static void check_head(struct ls_job job, int row)
+{
+    struct ls_track_params p = {.job = &job,
+                                .width_px = 1000,
+                                .height_px = 600,
+                                .interval = 4,
+                                .lost_frames_max = 12,
+                                .smooth_half = 2,
+                                .side_px = 320,
+                                .side_px_max = 320};
+    float step[FRAMES_MAX], far = 0, turned = 0, off_x, off_y, was_x = 0, was_y = 0;
+    struct ls_track *t = NULL;
+    struct ls_err err = {0};
+    uint32_t seed = 7;
+    struct ls_spot spot;
+    int n = 0, i, side, side_max;
+    int64_t idx;
+
+    job.face.pad_bottom = 0;
+    CHECK(ls_track_new(&t, &p, &err) == 0, heads[row].name);
+    for (i = 0; i <= FRAMES_MAX; i++) {
+        if (i == FRAMES_MAX)
+            ls_track_end(t);
+        else if (ls_track_frame(t, false, &err) < 0)
+            break;
+        while (ls_track_wants(t, &idx, &side, &side_max)) {
+            struct ls_face face = head_seen(row, (int)idx, &seed);
+
+            ls_track_found(t, &face, 1, side);
+        }
+        head_steps(t, row);
+        while (n < FRAMES_MAX && ls_track_next(t, &spot)) {
+            struct ls_pose pose = head_pose(row, n);
+
+            off_x = (spot.face.box.x0 + spot.face.box.x1) / 2 - (float)pose.x;
+            off_y = (spot.face.box.y0 + spot.face.box.y1) / 2 - (float)pose.y;
+            step[n] = n ? hypotf(off_x - was_x, off_y - was_y) : 0;
+            was_x = off_x;
+            was_y = off_y;
+            far = fmaxf(far, hypotf(off_x, off_y));
+            turned = fmaxf(turned, fabsf(spot.roll_rad - (float)atan2(pose.b, pose.a)));
+            n++;
+        }
+    }
+    ls_track_free(&t);
+    CHECK(n == FRAMES_MAX, heads[row].name);
+    qsort(step, (size_t)n, sizeof(*step), by_size);
+    if (!CHECK(step[n * 95 / 100] <= heads[row].jitter && far <= heads[row].lag && turned < 0.01f,
+               heads[row].name))
+        printf("jitter %.3f, off by %.3f, roll off by %.4f\n", (double)step[n * 95 / 100],
+               (double)far, (double)turned);
+}
+
+// An upright box about the turned face becomes the face's own; BlazeFace's grows.
+static void check_roll(void)
+{
+    struct ls_face face = {.points_known = true};
+    float deg = 20, c = cosf(deg / 57.29578f), s = sinf(deg / 57.29578f), w, h, roll;
+
+    face.point[LS_POINT_EYE_R][0] = -20 * c;
+    face.point[LS_POINT_EYE_R][1] = -20 * s;
+    face.point[LS_POINT_EYE_L][0] = 20 * c;
+    face.point[LS_POINT_EYE_L][1] = 20 * s;
+    w = sqrtf(40 * 40 * c * c + 50 * 50 * s * s);
+    h = sqrtf(40 * 40 * s * s + 50 * 50 * c * c);
+    face.box = (struct ls_box){-w, -h, w, h};
+    roll = ls_roll_upright(&face, LS_TILT_AROUND);
+    CHECK(fabsf(roll * 57.29578f - deg) < 0.01f && fabsf(face.box.x1 - 40) < 0.01f &&
+              fabsf(face.box.y1 - 50) < 0.01f,
+          "roll: the box of a turned ellipse");
+    face.box = (struct ls_box){-40, -50, 40, 50};
+    roll = ls_roll_upright(&face, LS_TILT_SHRINKS);
+    CHECK(face.box.x1 - face.box.x0 > 82 && face.box.x1 - face.box.x0 < 86 && roll > 0.3f,
+          "roll: a box that shrank");
+    face.point[LS_POINT_EYE_L][0] = -20 * c + 1;
+    face.point[LS_POINT_EYE_L][1] = 20;
+    roll = ls_roll_upright(&face, LS_TILT_SHRINKS);
+    CHECK(roll > 0.5f && roll < 35.01f / 57.29578f, "roll: at most 35 degrees");
+    face.points_known = false;
+    CHECK(ls_roll_upright(&face, LS_TILT_SHRINKS) == 0, "roll: none without points");
+}
+
+static const struct scene brief = {
+    "lost and found", 60, 0, {{300, 0, 100, 0, 20}, {300, 0, 100, 26, 60}}, 2};
+
+// How much of the mouth is shown around the frames that a face is lost and found in.
+static void check_presence(struct ls_job job)
+{
+    static struct ls_spot spot[FRAMES_MAX];
+    int looked, i, whole = 1;
+
+    run(&brief, &job, 2, true, spot, &looked);
+    CHECK(spot[17].presence == 1 && fabsf(spot[18].presence - 0.75f) < 1e-3f &&
+              fabsf(spot[19].presence - 0.25f) < 1e-3f && !spot[20].found,
+          "presence: goes over the frames that are seen ahead");
+    CHECK(!spot[25].found && fabsf(spot[26].presence - 0.1464f) < 1e-3f &&
+              fabsf(spot[27].presence - 0.5f) < 1e-3f &&
+              fabsf(spot[28].presence - 0.8536f) < 1e-3f && spot[29].presence == 1,
+          "presence: comes over three frames");
+    CHECK(spot[0].presence == 1 && spot[59].presence == 1, "presence: whole at both ends");
+    run(&cut, &job, 2, true, spot, &looked);
+    for (i = 0; i < 40; i++)
+        whole &= spot[i].presence == 1;
+    CHECK(whole, "presence: whole on both sides of a cut");
+    job.face.missing = LS_MISSING_HOLD_BOX;
+    run(&brief, &job, 2, true, spot, &looked);
+    for (i = 0, whole = 1; i < 60; i++)
+        whole &= spot[i].found && spot[i].presence == 1;
+    CHECK(whole, "presence: a held box is there");
+    job.face.missing = LS_MISSING_PASS_THROUGH;
+    job.paste.fade_frames = 0;
+    run(&brief, &job, 2, true, spot, &looked);
+    CHECK(spot[19].presence == 1 && spot[26].presence == 1, "presence: at once without fades");
+}
+
 int main(void)
 {
     struct ls_job job;
+    size_t row;
 
     ls_job_init(&job, "");
     check_arrival(&still, &job);
@@ -245,5 +445,9 @@ int main(void)
     check_places(&job);
     check_hold(job);
     check_exact(job);
+    for (row = 0; row < sizeof(heads) / sizeof(heads[0]); row++)
+        check_head(job, (int)row);
+    check_roll();
+    check_presence(job);
     return check_done();
 }

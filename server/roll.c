@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The turn of a face and its upright box. Flow: smooth -> here. What surprises: detectors differ.
+// YuNet puts an upright box around the turned face; BlazeFace's box keeps its shape, shrinks, and
+// is drawn towards the face's upper side. Measured on 17 people (film, photographs and the shared
+// GRID clips), each turned by -35..35 degrees in steps of 5.
+#include "roll.h"
+
+#include <math.h>
+
+// Angles pass up to the first as they are, then approach the first and the second together.
+static const float plain_rad = 0.4363f, beyond_rad = 0.1745f; // 25 and 10 degrees
+
+static float soft_limit(float rad)
+{
+    float size = fabsf(rad);
+
+    if (size > plain_rad)
+        size = plain_rad + beyond_rad * tanhf((size - plain_rad) / beyond_rad);
+    return copysignf(size, rad);
+}
+
+// The sides of the ellipse that touches the box when it is turned: W^2 = w^2 c^2 + h^2 s^2 and
+// H^2 = w^2 s^2 + h^2 c^2 for w and h.
+static void inside(float *width, float *height, float c, float s)
+{
+    float ww = *width * *width, hh = *height * *height, c2 = c * c, s2 = s * s;
+    float w2 = (ww * c2 - hh * s2) / (c2 - s2), h2 = (hh * c2 - ww * s2) / (c2 - s2);
+
+    // A box of a real face is never that far from what it is around.
+    *width = sqrtf(fminf(fmaxf(w2, 0.5f * ww), ww));
+    *height = sqrtf(fminf(fmaxf(h2, 0.9f * hh), 1.5f * hh));
+}
+
+float ls_roll_upright(struct ls_face *face, enum ls_tilt tilt)
+{
+    const float *right = face->point[LS_POINT_EYE_R], *left = face->point[LS_POINT_EYE_L];
+    float width = face->box.x1 - face->box.x0, height = face->box.y1 - face->box.y0;
+    float x = (face->box.x0 + face->box.x1) / 2, y = (face->box.y0 + face->box.y1) / 2;
+    float roll, c, s, u, v, dx, dy, grow;
+    int i;
+
+    if (!face->points_known || !(hypotf(left[0] - right[0], left[1] - right[1]) > 1))
+        return 0;
+    roll = soft_limit(atan2f(left[1] - right[1], left[0] - right[0]));
+    c = cosf(roll);
+    s = sinf(roll);
+    u = v = 0;
+    if (tilt == LS_TILT_AROUND) {
+        inside(&width, &height, c, s);
+    } else {
+        grow = 1 / (1 - 0.88f * (1 - c));
+        width *= grow;
+        height *= grow;
+        u = -0.12f * s * width;
+        v = 0.29f * (1 - c) * width;
+    }
+    dx = c * u - s * v;
+    dy = s * u + c * v;
+    face->box = (struct ls_box){x + dx - width / 2, y + dy - height / 2, x + dx + width / 2,
+                                y + dy + height / 2};
+    for (i = 0; i < LS_POINTS; i++) {
+        face->point[i][0] += dx;
+        face->point[i][1] += dy;
+    }
+    return roll;
+}
