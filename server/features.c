@@ -13,9 +13,11 @@
 #include "stretch.h"
 
 enum {
-    LEVEL_SAMPLES = 160, // 10 ms: one block of the silence gate
-    LEVEL_AHEAD = 10,    // blocks: 100 ms, so that a word's start is not clipped
-    PCM_MARGIN = 1024,   // 401 samples before and 400 behind a block of columns, rounded up
+    LEVEL_MS = 10, // one block of the silence gate
+    LEVEL_SAMPLES = 160,
+    LEVEL_AHEAD_MS = 100, // so that a word's start is not clipped
+    KNOWN_MS = 200,       // of the voice behind a frame's time are there when its window is
+    PCM_MARGIN = 1024,    // 401 samples before and 400 behind a block of columns, rounded up
 };
 
 struct ls_features {
@@ -191,29 +193,58 @@ bool ls_features_window(const struct ls_features *f, int64_t ticks, float *out)
     return ls_features_window_at(f, ls_mel_start(ticks, f->p.offset_ms), out);
 }
 
-// First and one past the last level block that a frame at `ticks` listens to.
-static void gate_range(const struct ls_features *f, int64_t ticks, int64_t *first, int64_t *end)
+// Milliseconds of the voice that a frame at `ticks` listens to.
+static int64_t ms_of(const struct ls_features *f, int64_t ticks)
 {
-    int64_t ms = ticks * 1000 / LS_TICKS + f->p.offset_ms;
-
-    *first = (ms - f->p.hold_ms) / 10;
-    *end = ms / 10 + LEVEL_AHEAD + 1;
-    if (*first < 0)
-        *first = 0;
+    return ticks * 1000 / LS_TICKS + f->p.offset_ms;
 }
 
-bool ls_features_silent(const struct ls_features *f, int64_t ticks)
+// The first level block that a frame at `ms` may ask about.
+static int64_t level_first(const struct ls_features *f, int64_t ms)
+{
+    int64_t first = (ms - f->p.hold_ms - LS_FADE_MS_MAX) / LEVEL_MS - 1;
+
+    return first > 0 ? first : 0;
+}
+
+// The part of a fade that `since` of `whole` milliseconds make: a raised cosine.
+static float ease(int64_t since, int64_t whole)
+{
+    if (since <= 0)
+        return 0;
+    return since >= whole ? 1 : 0.5f - 0.5f * cosf(3.14159265f * (float)since / (float)whole);
+}
+
+// What a loud block alone makes of a frame at `ms`.
+static float voiced_by(const struct ls_features *f, int64_t block, int64_t ms, int64_t scene,
+                       int fade_ms)
+{
+    int64_t opens = block * LEVEL_MS - (fade_ms ? KNOWN_MS : LEVEL_AHEAD_MS);
+    int64_t closes = (block + 1) * LEVEL_MS + f->p.hold_ms;
+
+    if (ms < opens)
+        return 0;
+    if (ms >= closes)
+        return closes < scene || !fade_ms ? 0 : 1 - ease(ms - closes, fade_ms);
+    if (ms >= block * LEVEL_MS || opens < scene)
+        return 1;
+    return fade_ms ? ease(ms - opens, fade_ms < KNOWN_MS ? fade_ms : KNOWN_MS) : 1;
+}
+
+float ls_features_voiced(const struct ls_features *f, int64_t ticks, int64_t scene, int fade_ms)
 {
     double limit = pow(10.0, (double)f->p.threshold_dbfs / 10.0);
-    int64_t i, end;
+    int64_t ms = ms_of(f, ticks), i = level_first(f, ms), end;
+    float most = 0;
 
-    gate_range(f, ticks, &i, &end);
+    // Blocks that end within what the frame's window hears are there, the others need not be.
+    end = (ms + KNOWN_MS) / LEVEL_MS;
     if (i < f->level.first)
         i = f->level.first;
-    for (; i < end && i < ls_stretch_end(&f->level); i++)
+    for (; i < end && i < ls_stretch_end(&f->level) && most < 1; i++)
         if ((double)*ls_stretch_at(&f->level, i) >= limit)
-            return false;
-    return true;
+            most = fmaxf(most, voiced_by(f, i, ms, ms_of(f, scene), fade_ms));
+    return most;
 }
 
 int ls_features_voice(const struct ls_features *f, int64_t from, int64_t to, const float **out)
@@ -230,10 +261,9 @@ int ls_features_voice(const struct ls_features *f, int64_t from, int64_t to, con
 
 void ls_features_forget(struct ls_features *f, int64_t ticks, int64_t voice_from)
 {
-    int64_t first, end, columns = ls_features_columns(f), start;
+    int64_t columns = ls_features_columns(f), start;
 
-    gate_range(f, ticks, &first, &end);
-    ls_stretch_drop(&f->level, first);
+    ls_stretch_drop(&f->level, level_first(f, ms_of(f, ticks)));
     start = ls_mel_start(ticks, f->p.offset_ms);
     // The exact profile may still ask for the voice's last 16 columns.
     if (columns >= 0 && start > columns - LS_MEL_WINDOW)

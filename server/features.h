@@ -22,7 +22,10 @@ struct ls_features_params {
     int offset_ms; // lips hear the voice this much later
 };
 
-enum { LS_MEL_BLOCK = 64 }; // columns of one device job
+enum {
+    LS_MEL_BLOCK = 64, // columns of one device job
+    LS_FADE_MS_MAX = 1000,
+};
 
 LS_MUST int ls_features_new(struct ls_features **out, const struct ls_features_params *params,
                             struct ls_err *err);
@@ -52,9 +55,12 @@ LS_MUST int ls_features_mel_put(struct ls_features *f, const float *column, int 
 bool ls_features_window(const struct ls_features *f, int64_t ticks, float *out);
 // The window that starts at this column (WAV2LIP_EXACT).
 bool ls_features_window_at(const struct ls_features *f, int64_t start, float *out);
-// Is the voice silent around a frame at `ticks` (from hold_ms before it to 100 ms after)? May be
-// asked when ls_features_window said yes.
-bool ls_features_silent(const struct ls_features *f, int64_t ticks);
+// How far the voice is there for a frame at `ticks`: 0 in silence, 1 from 100 ms before a sound to
+// hold_ms after it. Over fade_ms (0: at once; at most LS_FADE_MS_MAX) it falls then, and rises
+// before, from 200 ms before the sound on and in 200 ms at most, which is as far as a window hears
+// ahead. What began to rise or fall before `scene` (ticks) is done. May be asked when
+// ls_features_window said yes.
+float ls_features_voiced(const struct ls_features *f, int64_t ticks, int64_t scene, int fade_ms);
 
 // Voice samples [from, to) of what was pushed, interleaved; they must not be forgotten yet. Returns
 // how many are there from `from` on, at most to - from.

@@ -33,9 +33,11 @@ struct shot {
     struct ls_frame frame;
     int slot; // of the decoder's ring; -1: one of the session's own buffers, `buffer`
     int buffer;
-    int64_t source_idx, pts, duration;    // pts in the output's time
-    bool tracked, spotted, heard, beyond; // beyond: after the voice's end, kept as it is
-    bool bypass, repeated;                // repeated: of a later pass than the first
+    int64_t pass, source_idx, pts, duration; // pts in the output's time
+    bool tracked, spotted, heard, beyond;    // beyond: after the voice's end, kept as it is
+    bool bypass, repeated;                   // repeated: of a later pass than the first
+    bool cut;                                // it does not continue the frame before it
+    int64_t scene_pts;                       // of the newest cut up to here
     enum shot_state state;
     struct ls_spot spot;
     enum ls_action action;
@@ -120,6 +122,8 @@ struct ls_session {
     struct ls_track *track;
     uint8_t signature[LS_SIGNATURE];
     bool signature_known;
+    int64_t scene_pts;    // of the newest frame that began a scene
+    int fading_frames;    // to come before the mouth, which a given region hid, is all there
     struct ls_spot *spot; // of the first pass, by source frame, for the passes that follow
     int spot_count, spot_capacity;
     struct ls_work detect;
@@ -215,11 +219,25 @@ static inline double ls_session_rate(const struct ls_session *s)
     return v->rate_den > 0 && v->rate_num > 0 ? (double)v->rate_num / v->rate_den : 25.0;
 }
 
+// act.c: generates a face for the shot, or passes it.
+LS_MUST int ls_act(struct ls_session *s, struct shot *shot, struct ls_err *err);
+
+// fade.c
+// How much of the mouth a shot shows, 0..1, for silence, faces that come and go, and the voice's
+// end.
+float ls_fade_weight(const struct ls_session *s, const struct shot *shot);
+// A shot after the voice's end that may fade hears silence; false: its window is not there yet.
+bool ls_fade_beyond(const struct ls_session *s, struct shot *shot);
+// The presence of shot i by the caller's regions; false: those of frames ahead may still come.
+bool ls_fade_regions(struct ls_session *s, int i);
+
 // spots.c
 LS_MUST int ls_spots_open(struct ls_session *s, struct ls_err *err);
 LS_MUST int ls_spots_advance(struct ls_session *s, struct ls_err *err);
 void ls_spots_detect(struct ls_session *s);       // starts a detection if one is wanted
 bool ls_spots_repeat(const struct ls_session *s); // whether frames may be shown more than once
+// The caller's region of a source frame, NULL: none. false: it may still come.
+bool ls_spots_region(const struct ls_session *s, int64_t source_idx, const struct ls_region **out);
 void ls_spots_mouth(const struct ls_spot *spot, float mouth[4]);
 
 // hold.c

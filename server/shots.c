@@ -47,6 +47,8 @@ struct shot *ls_shots_new(struct ls_session *s, struct ls_err *err)
     }
     memset(shot, 0, sizeof(*shot));
     shot->slot = shot->buffer = -1;
+    shot->pass = s->pass;
+    shot->scene_pts = s->scene_pts;
     s->shot[s->shot_count++] = shot;
     return shot;
 }
@@ -208,11 +210,29 @@ static int signature(const struct ls_session *s, uint8_t look[LS_SIGNATURE],
     return r;
 }
 
+// Does the frame begin a scene? Tracks and fades do not go on across a cut; in later passes, too.
+static int look_for_cut(struct ls_session *s, struct shot *shot, struct ls_err *err)
+{
+    uint8_t look[LS_SIGNATURE];
+    int r;
+
+    if (ls_session_given(s) && s->job.paste.fade_frames == 0)
+        return 0;
+    r = signature(s, look, &shot->frame, err);
+    if (r < 0)
+        return r;
+    shot->cut = s->signature_known && ls_track_is_cut(s->signature, look);
+    memcpy(s->signature, look, sizeof(look));
+    s->signature_known = true;
+    if (shot->cut)
+        s->scene_pts = shot->pts;
+    shot->scene_pts = s->scene_pts;
+    return 0;
+}
+
 int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, struct ls_err *err)
 {
     struct shot *shot;
-    uint8_t look[LS_SIGNATURE];
-    bool cut;
     int r = 0;
 
     if (s->pass == 0)
@@ -241,14 +261,11 @@ int ls_shots_frame(struct ls_session *s, const struct ls_decode_frame *frame, st
     shot->pts = s->pass_offset + frame->pts;
     shot->duration = frame->duration;
     shot->repeated = s->pass > 0;
-    if (s->pass == 0 && !ls_session_given(s) && !ls_session_exact(s)) {
-        r = signature(s, look, &frame->frame, err);
-        if (r < 0)
-            return r;
-        cut = s->signature_known && ls_track_is_cut(s->signature, look);
-        memcpy(s->signature, look, sizeof(look));
-        s->signature_known = true;
-        r = ls_track_frame(s->track, cut, err);
+    if (ls_session_exact(s))
+        return 0;
+    r = look_for_cut(s, shot, err);
+    if (r == 0 && s->pass == 0 && !ls_session_given(s)) {
+        r = ls_track_frame(s->track, shot->cut, err);
         shot->tracked = true;
     }
     return r;
@@ -297,98 +314,8 @@ static void set_due(struct ls_session *s)
     }
 }
 
-// --- action
-// ----------------------------------------------------------------------------------------
-
-static void on_face_done(struct ls_work *w)
-{
-    struct ls_session *s = w->user;
-    struct shot *shot = (struct shot *)((char *)w - offsetof(struct shot, work));
-
-    s->part_us[LS_PART_GENERATE] += w->busy_us[0];
-    s->part_us[LS_PART_COMPOSITE] += w->busy_us[1] + w->busy_us[2];
-    s->frames_generated++;
-    shot->state = SHOT_READY;
-    if (w->err.code < 0)
-        ls_session_broke(s, &w->err);
-    ls_session_idle(s);
-}
-
-// Names what the generator sees of a frame that is shown again and again: the session, the source
-// frame, the box and its turn. The session's number stands in it as it is: whatever boxes a caller
-// sends, no face of another session can be meant. 0: shown once.
-static uint64_t source_key(const struct ls_session *s, const struct shot *shot)
-{
-    const struct ls_box *box = &shot->spot.face.box;
-    uint64_t key = 0xcbf29ce484222325; // FNV-1a's start and step, on 32-bit words
-    uint32_t word[7] = {(uint32_t)shot->source_idx, shot->buffer >= 0};
-
-    if (shot->buffer < 0 && !ls_spots_repeat(s))
-        return 0;
-    memcpy(word + 2, box, sizeof *box);
-    memcpy(word + 6, &shot->spot.roll_rad, sizeof word[6]);
-    for (int i = 0; i < 7; i++) {
-        key = (key ^ word[i]) * 0x100000001b3;
-        key ^= key >> 32; // FNV alone hardly carries the upper bits of a word down
-    }
-    return (uint64_t)s->serial << 40 | (key >> 24 ? key >> 24 : 1);
-}
-
-static void generate(struct ls_session *s, struct shot *shot)
-{
-    struct ls_work *w = &shot->work;
-
-    w->kind = LS_WORK_FACE;
-    w->face.frame = &shot->frame;
-    w->face.box = shot->spot.face.box;
-    w->face.paste = (struct ls_paste){.mask = s->job.paste.mask,
-                                      .feather_px = s->job.paste.feather_px,
-                                      .colour_match = s->job.paste.colour_match,
-                                      .strength = s->job.paste.strength,
-                                      .sharpness = s->job.paste.sharpness,
-                                      .roll_rad = shot->spot.roll_rad,
-                                      // Grain belongs to the picture: it lives as long as the
-                                      // video moves, and stands still in a still.
-                                      .grain_seed = (uint32_t)shot->source_idx,
-                                      .exact = ls_session_exact(s)};
-    ls_spots_mouth(&shot->spot, w->face.paste.mouth);
-    w->face.source_key = source_key(s, shot);
-    w->on_done = on_face_done;
-    w->user = s;
-    ls_shots_urge(s, w, shot->due_us);
-    shot->state = SHOT_AT_DEVICE;
-    s->busy++;
-    ls_batch_push(s->engine->batch, w);
-}
-
-// Only a frame of the output can lack a face: those behind the voice's end never come here.
-static int no_face(struct ls_session *s, const struct shot *shot, struct ls_err *err)
-{
-    if (s->job.face.missing == LS_MISSING_FAIL)
-        return ls_fail_field(err, LS_ENOFACE, "video", "frame %" PRId64 " (%.3f s) has no face",
-                             shot->source_idx, (double)shot->pts / LS_TICKS);
-    ls_report_warn(s, shot->source_idx, "FACE_MISSING",
-                   "frame %" PRId64 " has no face and is shown as it is", shot->source_idx);
-    return 0;
-}
-
-static int act(struct ls_session *s, struct shot *shot, struct ls_err *err)
-{
-    if (shot->beyond || shot->bypass || !shot->spot.found) {
-        shot->action = LS_ACTION_PASSED_THROUGH;
-        shot->state = SHOT_READY;
-        return shot->beyond || shot->bypass ? 0 : no_face(s, shot, err);
-    }
-    if (s->job.silence.policy == LS_SILENCE_KEEP_ORIGINAL && !ls_session_exact(s) &&
-        ls_features_silent(s->features, shot->pts)) {
-        shot->action = LS_ACTION_SILENT;
-        shot->state = SHOT_READY;
-    } else {
-        shot->action = shot->spot.held ? LS_ACTION_HELD : LS_ACTION_SYNCED;
-        generate(s, shot);
-    }
-    return 0;
-}
+// --- the flow
+// --------------------------------------------------------------------------------------
 
 bool ls_shots_all_heard(const struct ls_session *s)
 {
@@ -430,6 +357,8 @@ static int hear_shots(struct ls_session *s, struct ls_err *err)
                 s->voice_over = true;
                 return 0;
             }
+            if (!ls_fade_beyond(s, shot))
+                return 0;
             shot->beyond = true;
             break;
         case VOICE_HEARD:
@@ -470,7 +399,7 @@ static int dispatch(struct ls_session *s, struct ls_err *err)
         if (ls_session_keeps_last(s) && !s->still_known && !s->voice_over && i == s->shot_count - 1)
             break;
         if (shot->state == SHOT_ARRIVED && shot->heard && shot->spotted)
-            r = act(s, shot, err);
+            r = ls_act(s, shot, err);
     }
     return r;
 }

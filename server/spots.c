@@ -69,6 +69,15 @@ static const struct ls_region *region_find(const struct ls_session *s, int64_t f
     return low < s->region_count && s->region[low].frame == frame ? &s->region[low] : NULL;
 }
 
+bool ls_spots_region(const struct ls_session *s, int64_t source_idx, const struct ls_region **out)
+{
+    if (!s->half_closed &&
+        (s->region_count == 0 || s->region[s->region_count - 1].frame < source_idx))
+        return false;
+    *out = region_find(s, source_idx);
+    return true;
+}
+
 // A caller's box for a frame; false: it may still come.
 static bool spot_given(struct ls_session *s, struct shot *shot)
 {
@@ -79,10 +88,8 @@ static bool spot_given(struct ls_session *s, struct shot *shot)
     if (s->job.face.box_fixed) {
         box = s->job.face.box;
     } else {
-        if (!s->half_closed &&
-            (s->region_count == 0 || s->region[s->region_count - 1].frame < shot->source_idx))
+        if (!ls_spots_region(s, shot->source_idx, &region))
             return false;
-        region = region_find(s, shot->source_idx);
         shot->bypass = region && region->bypass;
         if (!region || !region->present)
             return true;
@@ -106,6 +113,7 @@ static void finish_given(struct ls_session *s, struct shot *shot)
         !shot->bypass) {
         shot->spot = s->spot[0];
         shot->spot.held = true;
+        shot->spot.presence = 1;
         return;
     }
     if (!shot->spot.found)
@@ -240,6 +248,8 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
             if (!spot_given(s, shot))
                 return 0;
             finish_given(s, shot);
+            if (!ls_fade_regions(s, i))
+                return 0;
             if (shot->spot.found && s->spot_count == 0) {
                 r = spot_keep(s, &shot->spot, err);
                 if (r < 0)
@@ -255,6 +265,7 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
                 return r;
         } else if (shot->buffer >= 0) {
             shot->spot = s->hold_spot;
+            shot->spot.presence = 1; // what it had when it was last in motion says nothing any more
         } else if (s->pass > 0) {
             if (shot->source_idx >= s->spot_count)
                 return ls_fail_field(err, LS_ELIMIT, "config.fit.audio_longer",

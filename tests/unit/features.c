@@ -108,29 +108,78 @@ static void check_latency(void)
     ls_features_free(&f);
 }
 
-// Sound from 1 s to 2 s: a frame is silent if nothing is heard from 200 ms before it to 100 ms
-// after.
+// Sound from 1 s to 2 s. At once: it is heard from 100 ms before to 200 ms after. With a fade of
+// 160 ms: from 200 ms before it, whole 40 ms before it, and gone 360 ms after it.
 static void check_gate(void)
 {
     static const struct {
         const char *name;
-        int ms, silent;
+        int ms, fade_ms, scene_ms;
+        float want;
     } rows[] = {
-        {"start", 0, 1},     {"880 ms", 880, 1},         {"920 ms", 920, 0},
-        {"middle", 1500, 0}, {"2100 ms: held", 2100, 0}, {"2220 ms", 2220, 1},
-        {"end", 2960, 1},
+        {"start", 0, 0, 0, 0},
+        {"880 ms", 880, 0, 0, 0},
+        {"920 ms", 920, 0, 0, 1},
+        {"middle", 1500, 0, 0, 1},
+        {"2100 ms: held", 2100, 0, 0, 1},
+        {"2190 ms", 2190, 0, 0, 1},
+        {"2200 ms", 2200, 0, 0, 0},
+        {"end", 2960, 0, 0, 0},
+        {"fade: not yet", 800, 160, 0, 0},
+        {"fade: a quarter in", 840, 160, 0, 0.1464f},
+        {"fade: half in", 880, 160, 0, 0.5f},
+        {"fade: all in before the sound", 960, 160, 0, 1},
+        {"fade: middle", 1500, 160, 0, 1},
+        {"fade: held", 2200, 160, 0, 1},
+        {"fade: half out", 2280, 160, 0, 0.5f},
+        {"fade: out", 2360, 160, 0, 0},
+        {"a long fade is all in when the sound begins", 1000, 1000, 0, 1},
+        {"a long fade is half in 100 ms before", 900, 1000, 0, 0.5f},
+        {"a long fade out", 2700, 1000, 0, 0.5f},
+        {"a scene that begins while it rises", 880, 160, 860, 1},
+        {"a scene that begins before it rises", 880, 160, 790, 0.5f},
+        {"a scene that begins while it falls", 2280, 160, 2260, 0},
+        {"a scene that begins before it falls", 2280, 160, 2100, 0.5f},
     };
     struct ls_err err = {0};
     struct ls_features *f;
     size_t i;
+    float got;
 
     for (i = 0; i < SAMPLES; i++)
         if (i < LS_SAMPLE_RATE || i >= 2 * LS_SAMPLE_RATE)
             voice[i] = 0;
     f = feed(4000, &err);
-    for (i = 0; f && i < sizeof(rows) / sizeof(rows[0]); i++)
-        CHECK(ls_features_silent(f, (int64_t)rows[i].ms * 90) == (bool)rows[i].silent,
-              rows[i].name);
+    for (i = 0; f && i < sizeof(rows) / sizeof(rows[0]); i++) {
+        got = ls_features_voiced(f, (int64_t)rows[i].ms * 90, (int64_t)rows[i].scene_ms * 90,
+                                 rows[i].fade_ms);
+        if (!CHECK(fabsf(got - rows[i].want) < 1e-3f, rows[i].name))
+            printf("%g\n", (double)got);
+    }
+    ls_features_free(&f);
+}
+
+// What a frame is told when its window is there is what it is told when all the sound is.
+static void check_gate_early(void)
+{
+    struct ls_features_params p = {
+        .sample_rate_hz = LS_SAMPLE_RATE, .channels = 1, .threshold_dbfs = -50, .hold_ms = 200};
+    float window[LS_MEL_WINDOW * LS_MEL_BANDS], early[70] = {0};
+    struct ls_features *f = NULL;
+    struct ls_err err = {0};
+    int frame = 0, i, same = 1;
+
+    CHECK(ls_features_new(&f, &p, &err) == 0, "new");
+    for (i = 0; i + 50 <= SAMPLES; i += 50) {
+        if (ls_features_push(f, voice + i, 50, voice + i, 50, &err) < 0)
+            break;
+        compute(f, &err);
+        for (; frame < 70 && ls_features_window(f, frame * 3600, window); frame++)
+            early[frame] = ls_features_voiced(f, frame * 3600, 0, 160);
+    }
+    for (i = 0; i < 70; i++)
+        same &= i < frame && early[i] == ls_features_voiced(f, i * 3600, 0, 160);
+    CHECK(frame == 70 && same, "the gate does not depend on how much sound came");
     ls_features_free(&f);
 }
 
@@ -153,6 +202,7 @@ int main(void)
     check_chunks();
     check_latency();
     check_gate();
+    check_gate_early();
     ls_lane_close(&lane);
     ls_backend_close(&backend);
     ls_model_close(&model);

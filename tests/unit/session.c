@@ -132,8 +132,10 @@ static void check_fit(struct loopback *l, int row, int order)
     if (!good)
         printf("%s: %s, %d frames, order %d\n", fits[row].name, c.err.text, c.info_count, order);
     if (good && fits[row].video == LS_FIT_KEEP_ORIGINAL)
-        CHECK(memcmp(c.data + 4 * I420, i420 + 4 * I420, 6 * I420) == 0,
-              "frames after the voice are untouched");
+        CHECK(memcmp(c.data + 7 * I420, i420 + 7 * I420, 3 * I420) == 0 &&
+                  c.info[6].action == LS_ACTION_SYNCED &&
+                  c.info[7].action == LS_ACTION_PASSED_THROUGH,
+              "frames after the voice are untouched when the mouth has gone");
     loopback_clear(&c);
 }
 
@@ -358,10 +360,134 @@ static void check_silence(struct loopback *l)
     c.audio = (const uint8_t *)half;
     loopback_run(l, &c, 1);
     silent = c.summary.summary.frames[LS_ACTION_SILENT];
-    CHECK(c.err.code == 0 && silent >= 17 && silent <= 20, "silent frames are told");
+    CHECK(c.err.code == 0 && silent >= 16 && silent <= 17, "silent frames are told");
     CHECK(c.size == 50 * I420 && memcmp(c.data + 40 * I420, i420 + 40 * I420, 10 * I420) == 0,
           "a silent frame is untouched");
     loopback_clear(&c);
+}
+
+// How far frame `idx` of a raw output is from its source: the sum of all differences.
+static int64_t change(const struct loopback_call *c, int idx)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; i < I420; i++)
+        sum += abs((int)c->data[(size_t)idx * I420 + (size_t)i] -
+                   (int)c->video[(size_t)idx * I420 + (size_t)i]);
+    return sum;
+}
+
+// One picture, again and again, so that what is pasted differs by its strength alone; half a second
+// later, another one: a cut.
+static const uint8_t *one_picture(int cut)
+{
+    static uint8_t same[50 * I420];
+
+    for (int f = 0; f < 50; f++)
+        for (int i = 0; i < I420; i++)
+            same[f * I420 + i] = (uint8_t)(i420[i] + (f >= cut ? 90 : 0));
+    return same;
+}
+
+// Silence, from 0.4 s to 1.4 s a buzz, silence. hold 200 ms: the gate is open until 1.6 s.
+static void check_fades(struct loopback *l)
+{
+    static const struct {
+        const char *name;
+        int fade_frames, cut;
+        int rise, whole, fall, gone; // first frame that is touched, whole, less, untouched again
+    } rows[] = {
+        {"fade over 3 frames", 3, 50, 6, 9, 41, 44},
+        {"fade over 1 frame", 1, 50, 6, 7, 41, 42},
+        {"no fade", 0, 50, 8, 8, 40, 40},
+        {"a cut while the mouth goes", 3, 42, 6, 9, 41, 42},
+        {"a cut while the mouth comes", 3, 7, 6, 7, 41, 44},
+    };
+    static int16_t buzz[50 * 640];
+    struct loopback_call c;
+    size_t row;
+    int i, good;
+
+    for (i = 16000 * 4 / 10; i < 16000 * 14 / 10; i++)
+        buzz[i] = (int16_t)(8000 * sin(i * 0.08));
+    for (row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        init(&c, 25, 1, 50, 50 * 640, true);
+        c.audio = (const uint8_t *)buzz;
+        c.video = one_picture(rows[row].cut);
+        c.job.paste.fade_frames = rows[row].fade_frames;
+        c.job.paste.sharpness = 0; // grain would differ from frame to frame
+        loopback_run(l, &c, 1);
+        good = c.err.code == 0 && c.info_count == 50;
+        for (i = 0; good && i < 50; i++) {
+            bool touched = i >= rows[row].rise && i < rows[row].gone;
+
+            good = (change(&c, i) > 0) == touched &&
+                   c.info[i].action == (touched ? LS_ACTION_SYNCED : LS_ACTION_SILENT);
+            // Rising frames more and more, falling ones less and less; a mouth that moves changes
+            // little by comparison.
+            if (good && i > rows[row].rise && i <= rows[row].whole)
+                good = change(&c, i) > change(&c, i - 1);
+            if (good && i >= rows[row].fall && i < rows[row].gone && i != rows[row].cut)
+                good = change(&c, i) < change(&c, i - 1);
+            if (!good)
+                printf("frame %d: action %d, changed by %d after %d\n", i, c.info[i].action,
+                       (int)change(&c, i), i ? (int)change(&c, i - 1) : 0);
+        }
+        CHECK(good, rows[row].name);
+        loopback_clear(&c);
+    }
+}
+
+// The caller's regions: the mouth goes before frame 10, which is bypassed, and comes after it; at
+// frame 20 there is a cut and no face until 25; a caller in a hurry gets no warning of what is to
+// come.
+static void check_region_fades(struct loopback *l)
+{
+    struct ls_region region[40];
+    struct loopback_call c;
+    int round, i, good;
+
+    for (i = 0; i < 40; i++)
+        region[i] = (struct ls_region){i, {20, 20, 80, 76}, i < 20 || i >= 25, i == 10};
+    for (round = 0; round < 3; round++) {
+        bool hurry = round == 1;
+
+        init(&c, 25, 1, 40, 40 * 640, true);
+        c.video = one_picture(20);
+        c.job.face.box_fixed = false;
+        c.job.face.choose = LS_CHOOSE_GIVEN;
+        c.job.paste.sharpness = 0;
+        c.job.paste.fade_frames = round == 2 ? 0 : 3;
+        c.job.silence.policy = LS_SILENCE_GENERATE;
+        c.job.output.latency = hurry ? LS_LATENCY_LOW : LS_LATENCY_NORMAL;
+        c.region = region;
+        c.region_count = 40;
+        c.chunk = 5000;
+        loopback_run(l, &c, 1);
+        good = c.err.code == 0 && c.info_count == 40 && change(&c, 10) == 0;
+        for (i = 20; good && i < 25; i++)
+            good = change(&c, i) == 0;
+        // Halves of what is whole four frames away, within what a moving mouth makes of it.
+        if (good && round == 0)
+            good = 5 * change(&c, 8) < 4 * change(&c, 5) && 2 * change(&c, 9) < change(&c, 5);
+        if (good && round != 0)
+            good = 5 * change(&c, 9) > 4 * change(&c, 6);
+        if (good && round != 2)
+            good = 2 * change(&c, 11) < change(&c, 15) && 5 * change(&c, 12) < 4 * change(&c, 15) &&
+                   2 * change(&c, 25) < change(&c, 29);
+        if (good && round == 2)
+            good = 5 * change(&c, 11) > 4 * change(&c, 15);
+        // Nothing of the scene that ends at frame 20 goes early.
+        good = good && 5 * change(&c, 19) > 4 * change(&c, 16);
+        CHECK(good, round == 0 ? "regions fade"
+                    : hurry    ? "regions, in a hurry"
+                               : "regions at once");
+        if (!good)
+            for (i = 0; i < c.info_count; i++)
+                printf("frame %d: action %d, changed by %d\n", i, c.info[i].action,
+                       (int)change(&c, i));
+        loopback_clear(&c);
+    }
 }
 
 // Frames without a face, looked at by the detector, with more of them than the voice needs: the
@@ -410,6 +536,8 @@ int main(void)
     check_length(&l);
     check_places(&l);
     check_silence(&l);
+    check_fades(&l);
+    check_region_fades(&l);
     loopback_close(&l);
     check_detector();
     return check_done();
