@@ -76,58 +76,70 @@ static void blur(float *out, const float *in, int size, int radius, const struct
     }
 }
 
+// low and high [count] of themselves and of line [count].
+static void take(float *restrict low, float *restrict high, const float *restrict lows,
+                 const float *restrict highs, int count)
+{
+    for (int i = 0; i < count; i++)
+        low[i] = lows[i] < low[i] ? lows[i] : low[i];
+    for (int i = 0; i < count; i++)
+        high[i] = highs[i] > high[i] ? highs[i] : high[i];
+}
+
 // Smallest and largest of the (2 radius + 1)^2 values around.
 static void spans(float *low, float *high, const float *in, int size, int radius,
                   const struct ls_int_box *r)
 {
-    float lows[FINE][FINE], highs[FINE][FINE];
+    float lows[FINE][FINE], highs[FINE][FINE], line[FINE + 2 * LS_BLUR3];
     int first = inside(r->y0 - radius, size), end = inside(r->y1 + radius - 1, size) + 1;
+    int width = r->x1 - r->x0;
+    size_t row_size = (size_t)width * sizeof *line;
 
-    for (int y = first; y < end; y++)
-        for (int x = r->x0; x < r->x1; x++) {
-            float l = in[y * size + x], h = l;
+    for (int y = first; y < end; y++) {
+        for (int i = 0; i < width + 2 * radius; i++)
+            line[i] = in[y * size + inside(r->x0 + i - radius, size)];
+        memcpy(lows[y], line, row_size);
+        memcpy(highs[y], line, row_size);
+        for (int k = 1; k <= 2 * radius; k++)
+            take(lows[y], highs[y], line + k, line + k, width);
+    }
+    for (int y = r->y0; y < r->y1; y++) {
+        int at = inside(y - radius, size), to = y * size + r->x0;
 
-            for (int k = x - radius; k <= x + radius; k++) {
-                float v = in[y * size + inside(k, size)];
-
-                l = v < l ? v : l;
-                h = v > h ? v : h;
-            }
-            lows[y][x] = l;
-            highs[y][x] = h;
+        memcpy(low + to, lows[at], row_size);
+        memcpy(high + to, highs[at], row_size);
+        for (int k = 1; k <= 2 * radius; k++) {
+            at = inside(y - radius + k, size);
+            take(low + to, high + to, lows[at], highs[at], width);
         }
-    for (int y = r->y0; y < r->y1; y++)
-        for (int x = r->x0; x < r->x1; x++) {
-            float l = lows[y][x], h = highs[y][x];
-
-            for (int k = y - radius; k <= y + radius; k++) {
-                float a = lows[inside(k, size)][x], b = highs[inside(k, size)][x];
-
-                l = a < l ? a : l;
-                h = b > h ? b : h;
-            }
-            low[y * size + x] = l;
-            high[y * size + x] = h;
-        }
+    }
 }
 
-// F and C as maps, C's outside the rectangle for F's; without a source F for C, and its nearest in
-// the rectangle outside.
+// F and C as maps: C's outside the rectangle for F's.
 static void load(struct ls_detail *d, const struct ls_paste *paste, const struct ls_int_box *r)
 {
+    for (int c = 0; c < 3; c++) {
+        float *made = d->room[MADE + c], *seen = d->room[SEEN + c];
+
+        for (int i = 0; i < AREA; i++)
+            seen[i] = paste->source[3 * i + c];
+        memcpy(made, seen, sizeof d->room[0]);
+        for (int y = r->y0; y < r->y1; y++)
+            for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++)
+                made[i] = ls_detail_cut(255 * paste->face[3 * i + c], 0, 255);
+    }
+}
+
+// Without a source F for C, and outside the rectangle F's nearest in it.
+static void load_face(struct ls_detail *d, const struct ls_paste *paste, const struct ls_int_box *r)
+{
     for (int i = 0; i < AREA; i++) {
-        int x = i % SIZE, y = i / SIZE;
-        bool there = x >= r->x0 && x < r->x1 && y >= r->y0 && y < r->y1;
-        int at = inside(y - r->y0, r->y1 - r->y0) + r->y0;
+        int x = inside(i % SIZE - r->x0, r->x1 - r->x0) + r->x0;
+        int y = inside(i / SIZE - r->y0, r->y1 - r->y0) + r->y0;
 
-        at = at * SIZE + inside(x - r->x0, r->x1 - r->x0) + r->x0;
-        for (int c = 0; c < 3; c++) {
-            float made = ls_detail_cut(255 * paste->face[3 * at + c], 0, 255);
-            float seen = paste->source ? paste->source[3 * i + c] : made;
-
-            d->room[MADE + c][i] = there ? made : seen;
-            d->room[SEEN + c][i] = seen;
-        }
+        for (int c = 0; c < 3; c++)
+            d->room[MADE + c][i] = d->room[SEEN + c][i] =
+                ls_detail_cut(255 * paste->face[3 * (y * SIZE + x) + c], 0, 255);
     }
 }
 
@@ -187,18 +199,35 @@ static void spread(float *cells)
         }
 }
 
-// A cell's centre lies on pixel 1.5 of its four.
-static float cell_at(const float *cells, int x, int y)
+// A cell's centre lies on pixel 1.5 of its four: the place of pixel `at` between cells.
+static float cell_place(int *cell, int at)
 {
-    float u = ls_detail_cut(((float)x - 1.5f) / 4, 0, CELLS - 1);
-    float v = ls_detail_cut(((float)y - 1.5f) / 4, 0, CELLS - 1);
-    int x0 = (int)u, y0 = (int)v;
-    const float *a = cells + y0 * CELLS, *b = cells + inside(y0 + 1, CELLS) * CELLS;
-    int x1 = inside(x0 + 1, CELLS);
-    float top = a[x0] + (u - (float)x0) * (a[x1] - a[x0]);
-    float low = b[x0] + (u - (float)x0) * (b[x1] - b[x0]);
+    float place = ls_detail_cut(((float)at - 1.5f) / 4, 0, CELLS - 1);
 
-    return top + (v - (float)y0) * (low - top);
+    *cell = (int)place;
+    return place - (float)*cell;
+}
+
+// Adds `match` times what the cells say to a map, and cuts it to 0..255.
+static void add_cells(float *map, const float *cells, float match, const struct ls_int_box *r)
+{
+    for (int y = r->y0; y < r->y1; y++) {
+        float row[CELLS + 1], part;
+        int cell;
+
+        part = cell_place(&cell, y);
+        for (int i = 0; i < CELLS; i++) {
+            float a = cells[cell * CELLS + i], b = cells[inside(cell + 1, CELLS) * CELLS + i];
+
+            row[i] = match * (a + part * (b - a));
+        }
+        row[CELLS] = row[CELLS - 1];
+        for (int x = r->x0; x < r->x1; x++) {
+            part = cell_place(&cell, x);
+            map[y * SIZE + x] = ls_detail_cut(
+                map[y * SIZE + x] + row[cell] + part * (row[cell + 1] - row[cell]), 0, 255);
+        }
+    }
 }
 
 // 1 of detail.h.
@@ -217,12 +246,7 @@ static void match_colour(struct ls_detail *d, const struct ls_paste *paste,
     for (int c = 0; c < 3; c++) {
         for (int i = 0; i < CELLS * CELLS; i++)
             sums[c][i] = (sums[c][i] + 1e-4f * all[c] / all[3]) / (sums[3][i] + 1e-4f);
-        for (int y = r->y0; y < r->y1; y++)
-            for (int x = r->x0; x < r->x1; x++) {
-                float *at = &d->room[MADE + c][y * SIZE + x];
-
-                *at = ls_detail_cut(*at + paste->colour_match * cell_at(sums[c], x, y), 0, 255);
-            }
+        add_cells(d->room[MADE + c], sums[c], paste->colour_match, r);
     }
 }
 
@@ -305,7 +329,7 @@ static void measure(struct bands *b, const struct ls_detail *d, const struct ls_
             sum[3] += (double)(w * g2 * g2);
             sum[4] += (double)(a * c1 * c1);
             sum[5] += (double)(a * c2 * c2);
-            sum[6] += (double)(v * fminf(c1 * c1, 64));
+            sum[6] += (double)(v * (c1 * c1 < 64 ? c1 * c1 : 64));
             changed += (double)w;
             masked += (double)a;
             edge += (double)v;
@@ -373,7 +397,10 @@ bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame, const str
         return false;
     ls_paste_reads(&r, paste);
     ls_mask_init(&shape, paste);
-    load(d, paste, &r);
+    if (paste->source)
+        load(d, paste, &r);
+    else
+        load_face(d, paste, &r);
     load_mask(d, &shape, &r);
     luma(d->room[SEEN_L], &d->room[SEEN]);
     luma(d->room[MADE_L], &d->room[MADE]);

@@ -72,7 +72,8 @@ LS_ANYWHERE float ls_detail_weight(int radius, int at)
 
 LS_ANYWHERE float ls_detail_cut(float v, float low, float high) // not a number gives low
 {
-    return v > low ? v < high ? v : high : low;
+    v = v > low ? v : low;
+    return v < high ? v : high;
 }
 
 LS_ANYWHERE float ls_detail_luma(const float bgr[3])
@@ -91,9 +92,12 @@ LS_ANYWHERE float ls_detail_trust(float mask, float difference)
 // Distance of v from the interval that a, b and c span.
 LS_ANYWHERE float ls_detail_apart(float v, float a, float b, float c)
 {
-    float low = fminf(fminf(a, b), c), high = fmaxf(fmaxf(a, b), c);
+    float low = a < b ? a : b, high = a < b ? b : a, apart;
 
-    return fmaxf(fmaxf(low - v, v - high), 0);
+    low = c < low ? c : low;
+    high = c > high ? c : high;
+    apart = low - v > v - high ? low - v : v - high;
+    return apart > 0 ? apart : 0;
 }
 
 // k without sharpness.
@@ -129,9 +133,11 @@ LS_ANYWHERE float ls_detail_amount(float fine, float coarse, const struct ls_pas
 // crop makes, and hardly more than limit.
 LS_ANYWHERE float ls_detail_grain(float rest, float limit)
 {
-    float size = fmaxf(fabsf(rest) - 0.75f, 0);
+    float size = fabsf(rest) - 0.75f;
 
-    return copysignf(size * limit / (limit + size + 1e-6f), rest);
+    size = size > 0 ? size : 0;
+    size *= limit / (limit + size + 1e-6f);
+    return rest < 0 ? -size : size;
 }
 
 // old and made mixed in light, of which a sample above `black` is taken to be the square root:

@@ -51,7 +51,9 @@ LS_ANYWHERE float ls_mask_term(const struct ls_paste *paste, int axis, int idx)
 
 LS_ANYWHERE float ls_mask_smooth(float t) // S above
 {
-    t = fminf(fmaxf(t, 0), 1);
+    t = t > 0 ? t
+              : 0; // fminf and fmaxf are calls on a host; nested conditions cannot be vectorised
+    t = t < 1 ? t : 1;
     return t * t * (3 - 2 * t);
 }
 
@@ -121,11 +123,21 @@ LS_ANYWHERE void ls_mask_init(struct ls_mask_shape *s, const struct ls_paste *pa
     s->edge = 2 / feather;
 }
 
+// How far (u, v) lies from the face's border.
+LS_ANYWHERE float ls_mask_border(float u, float v)
+{
+    float right = LS_FACE_SIZE - u, low = LS_FACE_SIZE - v;
+
+    u = u < right ? u : right;
+    v = v < low ? v : low;
+    return u < v ? u : v;
+}
+
 // The mask at (u, v), 0..1, without strength.
 LS_ANYWHERE float ls_mask_at(const struct ls_mask_shape *s, float u, float v)
 {
     float x = (u - s->x) * s->per_x, y = (v - s->y) * s->per_y;
-    float border = fminf(fminf(u, LS_FACE_SIZE - u), fminf(v, LS_FACE_SIZE - v));
+    float border = ls_mask_border(u, v);
 
     return ls_mask_smooth(s->top - sqrtf(x * x + y * y) * s->slope) *
            ls_mask_smooth(border * s->edge);

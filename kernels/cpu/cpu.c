@@ -19,8 +19,8 @@ enum {
     CUT_HEIGHT_MIN = 24,
 };
 
-// The generator cut to its lower rows (COMPUTE section 10): all of it, what the mask of the lower
-// face reads (from row 41), what a mouth's ellipse usually reads.
+// The generator cut to its lower rows (COMPUTE section 10): all of it, what a mouth's ellipse or
+// the mask of the lower face usually reads, what a small mouth's does.
 static const int cut_row[CUTS] = {0, 40, 52};
 
 struct cpu {
@@ -229,14 +229,13 @@ static int cpu_detect(void *lane, struct ls_face *out, int *count, const struct 
 static int cpu_crop(void *lane, uint8_t *out, const struct ls_frame *frame,
                     const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err)
 {
-    (void)lane;
-    return ls_cpu_crop(out, frame, box, roll_rad, exact, err);
+    return ls_cpu_crop(&((struct lane *)lane)->shared.crop, out, frame, box, roll_rad, exact, err);
 }
 
 static int cpu_composite(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
                          struct ls_err *err)
 {
-    return ls_cpu_composite(&((struct lane *)lane)->shared.masks, frame, paste, err);
+    return ls_cpu_composite(&((struct lane *)lane)->shared.paste, frame, paste, err);
 }
 
 const struct ls_backend_ops ls_backend_cpu = {

@@ -7,35 +7,50 @@
 #define LS_CPU_H
 
 #include "../backend.h"
+#include "../crop.h"
+#include "../detail.h"
 #include "dnn.h"
 
 struct ls_cpu_detect; // detect.c's: the detector planned for a few picture sizes
 
-// Masks that were used last; sessions rarely differ in them, and lower_face costs 0.5 ms to make.
-struct ls_cpu_masks {
-    struct {
-        bool used;
-        enum ls_mask mask;
-        float mouth[4], feather_px, strength;
-        float alpha[LS_FACE_SIZE * LS_FACE_SIZE];
-        int first_row, end_row, first_column, end_column; // outside of these alpha is 0
-    } entry[4];
-    int next; // to be replaced
+// Weights of all points of a crop's lattice along an axis: a sample belongs to at most four points'
+// kernels, but for the edges, to which kernels of up to 2732 samples (backend.c's largest box) add
+// once each.
+enum { LS_CPU_WEIGHTS = 4 * 8192 + 20 * 2732 };
+struct ls_cpu_axis {
+    int first[LS_LATTICE_MAX], count[LS_LATTICE_MAX], at[LS_LATTICE_MAX]; // samples; weight[at]
+    float weight[LS_CPU_WEIGHTS];
+};
+
+// What a crop works in.
+struct ls_cpu_crop {
+    struct ls_cpu_axis axis[2][2]; // of full resolution and of chroma; columns, rows
+    float sum[3 * 8192];           // a row of samples
+    float map[3][LS_LATTICE_MAX * LS_LATTICE_MAX];
+};
+
+// What a paste works in.
+enum { LS_CPU_STRIP = 256 }; // columns of a frame at a time
+struct ls_cpu_paste {
+    struct ls_detail detail;
+    // keep, made and seen with their columns at a strip's samples, rows still the maps'
+    float wide[3][LS_DETAIL_FINE * LS_CPU_STRIP];
 };
 
 struct ls_cpu_lane {
     const struct ls_model *model; // borrowed
     struct ls_dnn_lane *generator;
     struct ls_cpu_detect *detect; // made when first needed
-    struct ls_cpu_masks masks;
+    struct ls_cpu_crop crop;
+    struct ls_cpu_paste paste;
     float planes[3 * LS_FACE_SIZE * LS_FACE_SIZE];
     float byte_value[256]; // v / 255
 };
 
 LS_MUST int ls_cpu_mel(float *out, const struct ls_mel_job *job, struct ls_err *err);
-LS_MUST int ls_cpu_crop(uint8_t *out, const struct ls_frame *frame, const struct ls_box *box,
-                        float roll_rad, bool exact, struct ls_err *err);
-LS_MUST int ls_cpu_composite(struct ls_cpu_masks *masks, const struct ls_frame *frame,
+LS_MUST int ls_cpu_crop(struct ls_cpu_crop *room, uint8_t *out, const struct ls_frame *frame,
+                        const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err);
+LS_MUST int ls_cpu_composite(struct ls_cpu_paste *room, const struct ls_frame *frame,
                              const struct ls_paste *paste, struct ls_err *err);
 LS_MUST int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
                           const struct ls_frame *frame, const struct ls_detect_params *params,
