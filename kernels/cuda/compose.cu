@@ -1,150 +1,159 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts generated faces back into frames that lie in device memory: one launch makes each face's map
-// (opacity and colour in the frame's own channels, after the colour match), a second one mixes the
-// maps into the planes, in place. Queued on a stream by the device thread. What surprises: the
-// blend asks the rectangle that the host worked out (pictures.c) where it may write, not the mask.
-#include "launch.h"
+// Puts generated faces back into frames that lie in device memory: two launches make each face's
+// maps (compose_maps.cu, compose_fine.cu), a third one mixes the maps with the planes, in place.
+// Queued on a stream by the device thread. What surprises: the blend asks the rectangle that the
+// host worked out (pictures.c) where it may write; within, the mask's formula where it has to.
+#include "compose.h"
 
-#include <math.h>
-
-#include "samples.h"
-extern "C" {
-#include "../mask.h"
-}
-
-enum { SIZE = LS_FACE_SIZE, AREA = SIZE * SIZE };
-enum { THREADS = 512 };        // of a map's block
+enum { SIZE = LS_FACE_SIZE, AREA = LS_DETAIL_AREA, FINE = LS_DETAIL_FINE };
 enum { TILE = 32, LANES = 8 }; // a block blends 32 x 32 samples by 32 x 8 threads
 
-// The mean of source - face over the mask's soft edge, as paste.c has it. sums: [4][THREADS],
-// shared. Sums are added in one order, whatever the batch is; in float, where ref has double: the
-// tree keeps them to a few units of the last place, 1e-4 of a byte's step.
-LS_DEVICE void match(float difference[3], const struct ls_paste *paste, const float4 *map,
-                     const float *made, const uint8_t *source, float (*sums)[THREADS])
+// Where a sample lies in a map, in its pixels, and how wide the kernel is there.
+struct spot {
+    float x, y, width_x, width_y;
+};
+
+LS_DEVICE struct spot spot_of(const struct ls_cuda_face *face, int kind, int size, float u, float v)
 {
-    float sum[4] = {0, 0, 0, 0};
-    int thread = (int)threadIdx.x;
+    float scale = (float)(size / SIZE);
+    struct spot s;
 
-    for (int i = thread; i < AREA; i += THREADS) {
-        float a = map[i].x / paste->strength, weight = a * (1 - a);
-
-        if (weight == 0)
-            continue; // what lies outside the mask may never have been made
-        sum[3] += weight;
-        for (int c = 0; c < 3; c++)
-            sum[c] += weight * (source[3 * i + c] - 255 * made[3 * i + c]);
-    }
-    for (int c = 0; c < 4; c++)
-        sums[c][thread] = sum[c];
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (thread < half)
-            for (int c = 0; c < 4; c++)
-                sums[c][thread] += sums[c][thread + half];
-    }
-    __syncthreads();
-    for (int c = 0; c < 3; c++)
-        difference[c] = sums[3][0] > 1e-6f ? sums[c][0] / sums[3][0] : 0;
+    s.x = u * scale - 0.5f;
+    s.y = v * scale - 0.5f;
+    s.width_x = ls_detail_widen(face->samples[kind][0], size);
+    s.width_y = ls_detail_widen(face->samples[kind][1], size);
+    return s;
 }
 
-// A block an item. Bytes an item: 110 KB of face and 28 KB of source read twice, 147 KB written.
-LS_KERNEL compose_map(float4 *maps, const struct ls_cuda_face *faces, const float *mades,
-                      const uint8_t *sources)
+// The plain kernel: 4 x 4 pixels of `COUNT` maps of size x size that follow each other.
+template <int COUNT>
+LS_DEVICE void look_near(float out[COUNT], const float *map, int size, const struct spot *s)
 {
-    __shared__ float sums[4][THREADS];
-    __shared__ float term[2][SIZE]; // of columns and rows
-    const struct ls_cuda_picture *picture = &faces[blockIdx.x].picture;
-    const struct ls_paste *paste = &faces[blockIdx.x].paste;
-    const float *made = mades + (int64_t)blockIdx.x * AREA * 3;
-    const uint8_t *source = sources + (int64_t)blockIdx.x * AREA * 3;
-    float4 *map = maps + (int64_t)blockIdx.x * AREA;
-    int thread = (int)threadIdx.x;
-    float difference[3] = {0, 0, 0};
+    int left = (int)floorf(s->x) - 1, top = (int)floorf(s->y) - 1, column[4];
+    float weight[4];
 
-    if (thread < 2 * SIZE)
-        term[thread / SIZE][thread % SIZE] = ls_mask_term(paste, thread / SIZE, thread % SIZE);
-    __syncthreads();
-    for (int i = thread; i < AREA; i += THREADS) {
-        int x = i % SIZE, y = i / SIZE;
-
-        map[i].x = ls_mask_opacity(paste, x, y, term[0][x] + term[1][y]);
+    for (int i = 0; i < 4; i++) {
+        column[i] = ls_inside(left + i, size);
+        weight[i] = ls_cubic((float)(left + i) - s->x);
     }
-    // Of its map a thread reads what it wrote itself. All threads of a block agree on the branch.
-    if (paste->colour_match > 0 && paste->strength > 0)
-        match(difference, paste, map, made, source, sums);
-    for (int i = thread; i < AREA; i += THREADS) {
-        float bgr[3], value[3];
+    for (int c = 0; c < COUNT; c++)
+        out[c] = 0;
+    for (int j = 0; j < 4; j++) {
+        const float *row = map + ls_inside(top + j, size) * size;
+        float down = ls_cubic((float)(top + j) - s->y);
 
-        for (int c = 0; c < 3; c++) {
-            float v = 255 * made[3 * i + c] + paste->colour_match * difference[c];
+        for (int c = 0; c < COUNT; c++) {
+            float sum = 0;
 
-            value[c] = bgr[c] = v > 0 ? v < 255 ? v : 255 : 0; // not a number gives 0
+            for (int i = 0; i < 4; i++)
+                sum += weight[i] * row[c * size * size + column[i]];
+            out[c] += down * sum;
         }
-        if (picture->format != LS_PIX_RGB24)
-            ls_colour_yuv(value, &picture->colour, bgr);
-        map[i] = make_float4(map[i].x, value[0], value[1], value[2]);
     }
 }
 
-LS_DEVICE float4 mix(float4 a, float4 b, float part)
+// The widened one: faces that are reduced.
+template <int COUNT>
+LS_DEVICE void look_wide(float out[COUNT], const float *map, int size, const struct spot *s)
 {
-    return make_float4(a.x + part * (b.x - a.x), a.y + part * (b.y - a.y), a.z + part * (b.z - a.z),
-                       a.w + part * (b.w - a.w));
+    int left = (int)ceilf(s->x - 2 * s->width_x), right = (int)floorf(s->x + 2 * s->width_x);
+    int top = (int)ceilf(s->y - 2 * s->width_y), low = (int)floorf(s->y + 2 * s->width_y);
+    float all = 0;
+
+    for (int c = 0; c < COUNT; c++)
+        out[c] = 0;
+    for (int j = top; j <= low; j++) {
+        const float *row = map + ls_inside(j, size) * size;
+        float down = ls_cubic(((float)j - s->y) / s->width_y);
+
+        for (int i = left; i <= right; i++) {
+            float weight = down * ls_cubic(((float)i - s->x) / s->width_x);
+
+            for (int c = 0; c < COUNT; c++)
+                out[c] += weight * row[c * size * size + ls_inside(i, size)];
+            all += weight;
+        }
+    }
+    for (int c = 0; c < COUNT; c++)
+        out[c] /= all;
 }
 
-LS_DEVICE void blend(uint8_t *at, bool deep, float opacity, float value)
+template <int COUNT>
+LS_DEVICE void look(float out[COUNT], const float *map, int size, const struct spot *s)
 {
-    float old = ls_sample_get(at, deep);
-
-    ls_sample_put(at, deep, old + opacity * (value - old));
+    if (s->width_x > 1 || s->width_y > 1)
+        look_wide<COUNT>(out, map, size, s);
+    else
+        look_near<COUNT>(out, map, size, s);
 }
 
-// The samples at column x and row y of plane 0 or of the chroma planes.
-LS_DEVICE void blend_samples(const struct ls_cuda_picture *p, bool chroma, int64_t x, int64_t y,
-                             float4 v)
+// 6 of detail.h for a sample of `COUNT` channels of full resolution: Y, or B, G and R.
+template <int COUNT>
+LS_DEVICE void blend_full(const struct ls_cuda_face *face, const struct ls_cuda_maps *m, int x,
+                          int y, float u, float v, float opacity)
 {
-    bool deep = p->format == LS_PIX_P010;
-    int bytes = deep ? 2 : 1;
+    const struct ls_cuda_picture *p = &face->picture;
+    float black = p->format == LS_PIX_RGB24 ? 0 : p->colour.offset[0];
+    struct spot near = spot_of(face, 0, SIZE, u, v), fine = spot_of(face, 0, FINE, u, v);
+    float seen[1 + COUNT], made[COUNT], keep; // seen: after keep
 
-    if (p->format == LS_PIX_RGB24) {
-        uint8_t *at = p->plane[0] + y * p->stride[0] + 3 * x;
+    look<1 + COUNT>(seen, m->keep, SIZE, &near);
+    look<COUNT>(made, m->fine[0], FINE, &fine);
+    keep = ls_detail_cut(seen[0], 0, 1);
+    for (int c = 0; c < COUNT; c++) {
+        struct ls_cuda_channel channel = ls_channel_of(p, c);
+        uint8_t *at = channel.data + y * channel.stride + (int64_t)x * channel.step;
+        float old = ls_sample_get(at, channel.deep);
+        float grain = ls_detail_grain(old - seen[1 + c], m->limit);
+        float put = made[c] + (1 - keep) * grain + keep * (old - made[c]);
 
-        blend(at + 2, false, v.x, v.y);
-        blend(at + 1, false, v.x, v.z);
-        blend(at, false, v.x, v.w);
-    } else if (!chroma) {
-        blend(p->plane[0] + y * p->stride[0] + x * bytes, deep, v.x, v.y);
-    } else if (p->format == LS_PIX_I420) {
-        blend(p->plane[1] + y * p->stride[1] + x, false, v.x, v.z);
-        blend(p->plane[2] + y * p->stride[2] + x, false, v.x, v.w);
-    } else {
-        uint8_t *at = p->plane[1] + y * p->stride[1] + 2 * x * bytes;
-
-        blend(at, deep, v.x, v.z);
-        blend(at + bytes, deep, v.x, v.w);
+        ls_sample_put(at, channel.deep, ls_detail_blend(old, put, opacity, black));
     }
 }
 
-LS_DEVICE void blend_tile(const struct ls_cuda_face *face, const float4 *map, bool chroma, int tile)
+LS_DEVICE void blend_chroma(const struct ls_cuda_face *face, const struct ls_cuda_maps *m, int x,
+                            int y, float u, float v, float opacity)
 {
-    const struct ls_int_box *write = &face->write[chroma];
-    const float *first = face->first[chroma], *step = face->step[chroma];
-    int width = write->x1 - write->x0, height = write->y1 - write->y0;
-    int tiles = (width + TILE - 1) / TILE;
-    int x = tile % tiles * TILE + (int)threadIdx.x;
-    int top = tile / tiles * TILE;
-    struct ls_spot u = ls_spot_at(first[0] + (float)x * step[0], SIZE);
+    struct spot near = spot_of(face, 1, SIZE, u, v);
+    float made[3], keep; // made: U, V, then keep
 
-    if (x >= width)
+    look<3>(made, m->made[1], SIZE, &near);
+    keep = ls_detail_cut(made[2], 0, 1);
+    for (int c = 0; c < 2; c++) {
+        struct ls_cuda_channel channel = ls_channel_of(&face->picture, 1 + c);
+        uint8_t *at = channel.data + y * channel.stride + (int64_t)x * channel.step;
+        float old = ls_sample_get(at, channel.deep);
+        float put = made[c] + keep * (old - made[c]);
+
+        ls_sample_put(at, channel.deep, old + opacity * (put - old));
+    }
+}
+
+LS_DEVICE void blend_tile(const struct ls_cuda_face *face, const struct ls_cuda_maps *m, int kind,
+                          int tile)
+{
+    const struct ls_int_box *write = &face->write[kind];
+    const double(*place)[3] = face->place[kind];
+    int tiles = (write->x1 - write->x0 + TILE - 1) / TILE;
+    int x = write->x0 + tile % tiles * TILE + (int)threadIdx.x;
+    int first = write->y0 + tile / tiles * TILE + (int)threadIdx.y;
+    float u0 = (float)(place[0][0] + x * place[0][1] + first * place[0][2]);
+    float v0 = (float)(place[1][0] + x * place[1][1] + first * place[1][2]);
+
+    if (x >= write->x1)
         return;
-    for (int y = top + (int)threadIdx.y; y < top + TILE && y < height; y += LANES) {
-        struct ls_spot v = ls_spot_at(first[1] + (float)y * step[1], SIZE);
-        const float4 *upper = map + v.first * SIZE, *lower = map + v.second * SIZE;
-        float4 got = mix(mix(upper[u.first], upper[u.second], u.part),
-                         mix(lower[u.first], lower[u.second], u.part), v.part);
+    for (int k = 0; k < TILE && first + k < write->y1; k += LANES) {
+        float u = u0 + (float)k * (float)place[0][2], v = v0 + (float)k * (float)place[1][2];
+        float opacity = face->paste.strength * ls_mask_at(&face->shape, u, v);
 
-        if (got.x > 0)
-            blend_samples(&face->picture, chroma, write->x0 + x, write->y0 + y, got);
+        if (!(opacity > 0))
+            continue;
+        if (kind)
+            blend_chroma(face, m, x, first + k, u, v, opacity);
+        else if (face->picture.format == LS_PIX_RGB24)
+            blend_full<3>(face, m, x, first + k, u, v, opacity);
+        else
+            blend_full<1>(face, m, x, first + k, u, v, opacity);
     }
 }
 
@@ -154,21 +163,21 @@ LS_DEVICE int tiles_of(const struct ls_int_box *r)
 }
 
 // Grid: (tiles, items); tiles of plane 0, then those of chroma, as many as the item has. Bytes an
-// item: each sample of the rectangles read and written once (a face of 400 px in 720p I420, lower
-// face: 125 KB each way), besides 147 KB of map that the caches hold.
-LS_KERNEL compose_blend(const float4 *maps, const struct ls_cuda_face *faces)
+// item: each sample inside the mask read and written once (a face of 400 px in 720p I420, lower
+// face: 70 KB each way), besides 330 KB of maps (RGB24: 630 KB) that the caches hold, of which a
+// sample of luma reads 48 values, of chroma 48 for both.
+LS_KERNEL compose_blend(const struct ls_cuda_maps *maps, const struct ls_cuda_face *faces)
 {
     const struct ls_cuda_face *face = &faces[blockIdx.y];
-    const float4 *map = maps + (int64_t)blockIdx.y * AREA;
     int luma = tiles_of(&face->write[0]), all = luma + tiles_of(&face->write[1]);
 
     for (int i = (int)blockIdx.x; i < all; i += (int)gridDim.x)
-        blend_tile(face, map, i >= luma, i < luma ? i : i - luma);
+        blend_tile(face, &maps[blockIdx.y], i >= luma, i < luma ? i : i - luma);
 }
 
 extern "C" size_t ls_cuda_compose_size(void)
 {
-    return AREA * sizeof(float4);
+    return sizeof(struct ls_cuda_maps);
 }
 
 // Blocks for an item's tiles; more tiles than these take turns.
@@ -187,9 +196,10 @@ extern "C" int ls_cuda_compose(const struct ls_cuda_face *face, int count, const
                                cudaStream_t stream)
 {
     dim3 grid(blocks_for(width_max, height_max), (unsigned)count), block(TILE, LANES);
-    float4 *maps = (float4 *)scratch;
+    struct ls_cuda_maps *maps = (struct ls_cuda_maps *)scratch;
 
-    LS_LAUNCH(compose_map, (unsigned)count, THREADS, 0, stream, maps, face, made, source);
+    ls_cuda_compose_maps(maps, face, count, made, source, stream);
+    ls_cuda_compose_fine(maps, face, count, stream);
     LS_LAUNCH_FLAT(compose_blend, grid, block, stream, maps, face);
     return (int)cudaGetLastError();
 }

@@ -33,7 +33,6 @@ struct ls_cuda_item {
 struct ls_cuda_group {
     int first, count, paste_count;
     int width_max, height_max; // of what is written
-    bool colour;               // a paste wants the source
 };
 
 struct ls_cuda_pass {
@@ -62,7 +61,7 @@ struct ls_cuda_faces {
     struct ls_cuda_faces_params params;
     struct ls_cuda_records *records;
     cudaStream_t in, out;   // copies
-    uint8_t *record_source; // device [record_count][96][96][3] BGR: for the colour match
+    uint8_t *record_source; // device [record_count][96][96][3] BGR: for pastes
     uint8_t *source;        // device [batch_max][96][96][3]: prepare's, then compose's
     void *scratch;          // compose's
     struct ls_cuda_flight flight[LS_CUDA_FACES_DEPTH];

@@ -65,7 +65,6 @@ void ls_cuda_pass_add(struct ls_cuda_faces *faces, struct ls_cuda_pass *pass,
     assert(g->first + g->count == pass->count && (i->by_host || g->paste_count == g->count));
     g->count++;
     g->paste_count += !i->by_host;
-    g->colour = g->colour || (!i->by_host && i->job->paste.colour_match > 0);
     pass->count++;
     pass->encode_count += i->encode;
     pass->source_count += i->by_host && i->encode;
@@ -268,11 +267,9 @@ static int paste(struct ls_cuda_faces *faces, const struct ls_cuda_pass *p,
     const struct ls_cuda_face *face = ls_cuda_stage_device(&p->stage, p->paste_face);
     const int *record = ls_cuda_stage_device(&p->stage, p->use_record);
     struct ls_cuda_parts parts = source_parts(faces, record + g->first);
-    int r = LS_OK;
-
-    if (g->colour)
-        r = ls_cuda_check(err, ls_cuda_gather(&parts, g->paste_count, faces->params.stream),
+    int r = ls_cuda_check(err, ls_cuda_gather(&parts, g->paste_count, faces->params.stream),
                           "fetching faces");
+
     if (r == 0)
         r = ls_cuda_check(err,
                           ls_cuda_compose(face + g->first, g->paste_count, made, faces->source,

@@ -9,36 +9,11 @@
 #include <string.h>
 
 #include "../crop.h"
-
-enum { SIZE = LS_FACE_SIZE };
-
-// Where samples lie along an axis: sample i at frame position scale i + at.
-struct axis {
-    int count;
-    double scale, at;
-};
-
-// kind: 0 of plane 0, 1 of chroma.
-static void axes(struct axis out[2], const struct ls_frame *f, int kind)
-{
-    if (kind) { // on the left luma column, between two rows
-        out[0] = (struct axis){(f->width_px + 1) / 2, 2, 0.5};
-        out[1] = (struct axis){(f->height_px + 1) / 2, 2, 1};
-    } else {
-        out[0] = (struct axis){f->width_px, 1, 0.5};
-        out[1] = (struct axis){f->height_px, 1, 0.5};
-    }
-}
+#include "../detail.h"
 
 static int kinds(const struct ls_frame *f)
 {
     return f->format == LS_PIX_RGB24 ? 1 : LS_CUDA_RECTS;
-}
-
-// The first sample at or after a frame position, within 0..count.
-static int sample_from(const struct axis *a, double position)
-{
-    return (int)fmin(fmax(ceil((position - a->at) / a->scale), 0), a->count);
 }
 
 static void lattice_init(struct ls_cuda_lattice *out, const struct ls_frame *frame,
@@ -57,13 +32,13 @@ static void lattice_init(struct ls_cuda_lattice *out, const struct ls_frame *fra
     out->count[0] = l.columns;
     out->count[1] = l.rows;
     for (int i = 0; i < kinds(frame); i++) {
-        struct axis a[2];
+        struct ls_plane p;
 
-        axes(a, frame, i);
-        out->at[i][0] = (l.x - a[0].at) / a[0].scale;
-        out->at[i][1] = (l.y - a[1].at) / a[1].scale;
-        out->step[i][0] = l.step_x / a[0].scale;
-        out->step[i][1] = l.step_y / a[1].scale;
+        ls_plane_init(&p, frame, i);
+        out->at[i][0] = (l.x - p.x_at) / p.scale;
+        out->at[i][1] = (l.y - p.y_at) / p.scale;
+        out->step[i][0] = l.step_x / p.scale;
+        out->step[i][1] = l.step_y / p.scale;
     }
     for (int k = 0; k < 3 && out->turned; k++) {
         double x, y;
@@ -98,48 +73,23 @@ void ls_cuda_picture_reads(struct ls_int_box out[LS_CUDA_RECTS], const struct ls
     lattice_init(&l, frame, paste);
     memset(out, 0, LS_CUDA_RECTS * sizeof *out);
     for (int i = 0; i < kinds(frame); i++) {
-        struct axis a[2];
+        struct ls_plane p;
 
-        axes(a, frame, i);
-        reads_axis(&out[i].x0, &out[i].x1, &l, i, 0, a[0].count);
-        reads_axis(&out[i].y0, &out[i].y1, &l, i, 1, a[1].count);
+        ls_plane_init(&p, frame, i);
+        reads_axis(&out[i].x0, &out[i].x1, &l, i, 0, p.width);
+        reads_axis(&out[i].y0, &out[i].y1, &l, i, 1, p.height);
     }
-}
-
-// Where the mask can be above zero: half a face pixel beyond the outer centres and, for it fades to
-// zero at the next centre, another half. At the face's border it goes on as it is, up to the box.
-static void reach(double *from, double *to, double box_from, double box_to, int first, int end)
-{
-    double pixel = (box_to - box_from) / SIZE;
-
-    *from = first > 0 ? box_from + (first - 0.5) * pixel : box_from;
-    *to = end < SIZE ? box_from + (end + 0.5) * pixel : box_to;
 }
 
 void ls_cuda_picture_writes(struct ls_int_box out[LS_CUDA_RECTS], const struct ls_frame *frame,
                             const struct ls_paste *paste)
 {
-    const struct ls_box *box = &paste->box;
-    struct ls_int_box extent;
-    double x0, x1, y0, y1;
-
     memset(out, 0, LS_CUDA_RECTS * sizeof *out);
-    ls_paste_extent(&extent, paste);
-    if (extent.x0 >= extent.x1 || paste->strength <= 0)
-        return;
-    reach(&x0, &x1, box->x0, box->x1, extent.x0, extent.x1);
-    reach(&y0, &y1, box->y0, box->y1, extent.y0, extent.y1);
-    for (int i = 0; i < kinds(frame); i++) {
-        struct axis a[2];
-        struct ls_int_box r;
+    for (int i = 0; i < kinds(frame) && paste->strength > 0; i++) {
+        struct ls_plane p;
 
-        axes(a, frame, i);
-        r.x0 = sample_from(&a[0], x0);
-        r.y0 = sample_from(&a[1], y0);
-        r.x1 = sample_from(&a[0], x1);
-        r.y1 = sample_from(&a[1], y1);
-        if (r.x0 < r.x1 && r.y0 < r.y1)
-            out[i] = r;
+        ls_plane_init(&p, frame, i);
+        ls_paste_window(&out[i], paste, &p);
     }
 }
 
@@ -156,6 +106,47 @@ void ls_cuda_picture_init(struct ls_cuda_picture *out, const struct ls_frame *fr
     ls_colour_init(&out->colour, frame);
 }
 
+// The doubled maps' pixels that a sample can look at, as ls_detail_fine has them.
+static void fine_init(struct ls_int_box *out, const struct ls_paste *paste)
+{
+    float width = ls_detail_widen(paste->box.x1 - paste->box.x0, LS_DETAIL_FINE);
+    float height = ls_detail_widen(paste->box.y1 - paste->box.y0, LS_DETAIL_FINE);
+    int reach = (int)fmaxf(width, height) + 2;
+
+    ls_paste_extent(out, paste);
+    out->x0 = 2 * inside(out->x0 - reach, LS_FACE_SIZE);
+    out->y0 = 2 * inside(out->y0 - reach, LS_FACE_SIZE);
+    out->x1 = 2 * inside(out->x1 + reach, LS_FACE_SIZE + 1);
+    out->y1 = 2 * inside(out->y1 + reach, LS_FACE_SIZE + 1);
+}
+
+// What compose is told of the face.
+static void paste_init(struct ls_cuda_face *out, const struct ls_frame *frame)
+{
+    const struct ls_paste *paste = &out->paste;
+    struct ls_turn turn;
+
+    out->writes = out->write[0].x0 < out->write[0].x1 || out->write[1].x0 < out->write[1].x1;
+    ls_paste_reads(&out->reads, paste);
+    fine_init(&out->fine, paste);
+    ls_mask_init(&out->shape, paste);
+    ls_turn_init(&turn, &paste->box, paste->roll_rad);
+    for (int i = 0; i < kinds(frame); i++) {
+        struct ls_plane p;
+
+        ls_plane_init(&p, frame, i);
+        out->samples[i][0] = (float)(turn.width / p.scale);
+        out->samples[i][1] = (float)(turn.height / p.scale);
+        for (int k = 0; k < 3; k++) { // at the first sample, and to the next one on each axis
+            double u, v;
+
+            ls_turn_face(&u, &v, &turn, p.x_at + (k == 1) * p.scale, p.y_at + (k == 2) * p.scale);
+            out->place[i][0][k] = k ? u - out->place[i][0][0] : u;
+            out->place[i][1][k] = k ? v - out->place[i][1][0] : v;
+        }
+    }
+}
+
 void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
                        const struct ls_paste *paste)
 {
@@ -164,19 +155,8 @@ void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
     out->paste = *paste;
     out->paste.face = NULL;
     out->paste.source = NULL;
+    out->source_known = true;
     lattice_init(&out->lattice, frame, paste);
     ls_cuda_picture_writes(out->write, frame, paste);
-    for (int i = 0; i < LS_CUDA_RECTS; i++) {
-        double per_x = SIZE / ((double)paste->box.x1 - paste->box.x0);
-        double per_y = SIZE / ((double)paste->box.y1 - paste->box.y0);
-        struct axis a[2];
-
-        axes(a, frame, i);
-        out->step[i][0] = (float)(a[0].scale * per_x);
-        out->step[i][1] = (float)(a[1].scale * per_y);
-        out->first[i][0] =
-            (float)((a[0].scale * out->write[i].x0 + a[0].at - paste->box.x0) * per_x - 0.5);
-        out->first[i][1] =
-            (float)((a[1].scale * out->write[i].y0 + a[1].at - paste->box.y0) * per_y - 0.5);
-    }
+    paste_init(out, frame);
 }

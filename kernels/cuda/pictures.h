@@ -8,6 +8,7 @@
 
 #include "../backend.h"
 #include "../colour.h"
+#include "../mask.h"
 #include "../paste.h"
 #include "device.h"
 
@@ -64,9 +65,15 @@ struct ls_cuda_face {
     struct ls_paste paste;                  // its face and source are ignored; not exact
     struct ls_cuda_lattice lattice;         // for prepare
     struct ls_int_box write[LS_CUDA_RECTS]; // ls_cuda_picture_writes
-    // Where write's first column and row lie in the face, 0 being the first pixel's centre, and how
-    // far it is from one to the next. In float, for devices that hardly have double.
-    float first[LS_CUDA_RECTS][2], step[LS_CUDA_RECTS][2];
+    // For compose, as detail.h has them. Sample (x, y) lies at u = place[kind][0][0] + x
+    // place[][][1] + y place[][][2] of the face, and v so by place[kind][1]; samples: along the
+    // box's sides. reads: ls_paste_reads; fine: what of the doubled maps is looked at.
+    double place[LS_CUDA_RECTS][2][3];
+    float samples[LS_CUDA_RECTS][2];
+    struct ls_mask_shape shape;
+    struct ls_int_box reads, fine;
+    bool writes;       // anything at all
+    bool source_known; // set by init; may be unset if there is no source, and it is not looked at
 };
 // Fills everything; planes are the frame's own until the caller puts others there.
 void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
@@ -78,9 +85,9 @@ int ls_cuda_prepare(uint8_t *source, void *input, enum ls_cuda_type type,
                     const struct ls_cuda_face *face, int count, cudaStream_t stream);
 
 // As ls_composite: made [count][96][96][3] float 0..1 BGR into the pictures, touching only samples
-// inside the mask. No two faces of a batch may be of one frame. scratch: ls_cuda_compose_size bytes
-// an item, on 16 bytes. width_max, height_max: the largest write[0] of the batch or more; only
-// speed depends on them.
+// inside the mask; source [count][96][96][3] bytes, what prepare made of the same faces. No two
+// faces of a batch may be of one frame. scratch: ls_cuda_compose_size bytes an item, on 16 bytes.
+// width_max, height_max: the largest write[0] of the batch or more; only speed depends on them.
 size_t ls_cuda_compose_size(void);
 int ls_cuda_compose(const struct ls_cuda_face *face, int count, const float *made,
                     const uint8_t *source, void *scratch, int width_max, int height_max,

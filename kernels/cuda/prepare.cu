@@ -10,10 +10,8 @@
 
 #include <math.h>
 
-#include "samples.h"
-extern "C" {
 #include "../cubic.h"
-}
+#include "samples.h"
 
 enum { SIZE = LS_FACE_SIZE, CHANNELS = 8 };
 enum { TILE = 24, TILES = SIZE / TILE }; // of the face's pixels, on both axes

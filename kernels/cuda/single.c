@@ -76,6 +76,7 @@ int ls_cuda_faces_composite(struct ls_cuda_faces *f, const struct ls_frame *fram
     struct ls_cuda_stage *stage = &p->stage;
     size_t face_at, made_at, source_at;
     const struct ls_int_box *write;
+    struct ls_cuda_face *face;
     int idx, r;
 
     ls_cuda_pass_begin(p);
@@ -88,10 +89,12 @@ int ls_cuda_faces_composite(struct ls_cuda_faces *f, const struct ls_frame *fram
     if (r < 0)
         return r;
     put_face(stage, face_at, idx, frame, paste);
+    face = ls_cuda_stage_host(stage, face_at);
+    face->source_known = paste->source != NULL;
     memcpy(ls_cuda_stage_host(stage, made_at), paste->face, LS_CUDA_MADE_SIZE);
-    if (paste->colour_match > 0)
+    if (paste->source)
         memcpy(ls_cuda_stage_host(stage, source_at), paste->source, LS_CUDA_SOURCE_SIZE);
-    write = &((struct ls_cuda_face *)ls_cuda_stage_host(stage, face_at))->write[0];
+    write = &face->write[0];
     r = ls_cuda_pass_in(f, p, err);
     if (r == 0)
         r = ls_cuda_check(err,
