@@ -23,6 +23,11 @@ struct generate_check {
 };
 int check_generate(const struct pair *p, const char *row, const struct generate_check *check);
 
+// Crops and pastes alone, of frames of all formats and odd sizes and of boxes that stick out,
+// turned and upright. Return how many checks failed.
+int check_crops(const struct pair *p);
+int check_pastes(const struct pair *p);
+
 // ls_faces_start and _finish against ref's crop, generate_rows and composite (within `most` steps
 // of 1/255), then that neighbours, order, batch size, batches in flight and known faces do not
 // change a byte. Returns how many checks failed.

@@ -10,8 +10,6 @@
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
 
-enum { FACE_BYTES = 96 * 96 * 3 };
-
 // A model, what it is computed with, and how near to ref.
 struct subject {
     const char *name;
@@ -123,169 +121,6 @@ static void check_mel(const struct pair *p)
     }
 }
 
-static const struct {
-    const char *name;
-    struct ls_frame frame;
-    enum fill fill;
-} pictures[] = {
-    {"I420 601", {.width_px = 320, .height_px = 240, .matrix = LS_MATRIX_BT601}, FILL_RANDOM},
-    {"I420 709", {.width_px = 321, .height_px = 179, .matrix = LS_MATRIX_BT709}, FILL_RANDOM},
-    {"I420 2020 full",
-     {.width_px = 97, .height_px = 211, .matrix = LS_MATRIX_BT2020, .full_range = true},
-     FILL_RANDOM},
-    {"I420 16x17", {.width_px = 16, .height_px = 17}, FILL_RANDOM},
-    {"I420 smooth", {.width_px = 640, .height_px = 360}, FILL_SMOOTH},
-    {"I420 black", {.width_px = 99, .height_px = 98}, FILL_BLACK},
-    {"I420 white", {.width_px = 98, .height_px = 99}, FILL_WHITE},
-    {"RGB24", {.width_px = 320, .height_px = 240, .format = LS_PIX_RGB24}, FILL_RANDOM},
-    {"RGB24 odd", {.width_px = 61, .height_px = 333, .format = LS_PIX_RGB24}, FILL_RANDOM},
-    {"NV12", {.width_px = 320, .height_px = 241, .format = LS_PIX_NV12}, FILL_RANDOM},
-    {"NV12 709 full",
-     {.width_px = 99,
-      .height_px = 98,
-      .format = LS_PIX_NV12,
-      .matrix = LS_MATRIX_BT709,
-      .full_range = true},
-     FILL_SMOOTH},
-    {"P010",
-     {.width_px = 161, .height_px = 120, .format = LS_PIX_P010, .matrix = LS_MATRIX_BT2020},
-     FILL_RANDOM},
-    {"P010 white", {.width_px = 17, .height_px = 18, .format = LS_PIX_P010}, FILL_WHITE},
-    {"RGB24 white", {.width_px = 17, .height_px = 16, .format = LS_PIX_RGB24}, FILL_WHITE},
-};
-
-// In parts of the frame's size.
-static const struct {
-    const char *name;
-    struct ls_box box;
-} boxes[] = {
-    {"middle", {0.3f, 0.2f, 0.7f, 0.9f}},
-    {"sticking out", {-0.4f, -0.3f, 0.5f, 0.6f}},
-    {"low right", {0.613f, 0.55f, 1.7f, 2}},
-    {"outside", {-3, -3, -1, -1}},
-    {"everything", {0, 0, 1, 1}},
-    {"far around", {-8, -9, 11, 9}},
-    {"tiny", {0.5f, 0.5f, 0.503f, 0.502f}},
-    {"thin", {0.41f, -1, 0.43f, 2}},
-};
-
-static struct ls_box box_in(const struct ls_frame *f, size_t idx)
-{
-    const struct ls_box *b = &boxes[idx].box;
-
-    return (struct ls_box){b->x0 * f->width_px, b->y0 * f->height_px, b->x1 * f->width_px,
-                           b->y1 * f->height_px};
-}
-
-static void check_crop(const struct pair *p)
-{
-    for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
-        if (!ls_backend_takes(p->back_end[1], pictures[i].frame.format))
-            continue;
-
-        struct picture picture = picture_new(&pictures[i].frame, pictures[i].fill, i);
-
-        for (size_t k = 0; k < 2 * sizeof boxes / sizeof boxes[0]; k++) {
-            struct ls_box box = box_in(&picture.frame, k / 2);
-            bool exact = k % 2;
-            uint8_t got[2][FACE_BYTES + 1];
-            int most = exact ? 0 : 1, r[2];
-            char row[80];
-
-            if (exact && picture.frame.format != LS_PIX_RGB24)
-                continue;
-            snprintf(row, sizeof row, "crop %s, %s%s", pictures[i].name, boxes[k / 2].name,
-                     exact ? ", exact" : "");
-            for (int n = 0; n < 2; n++) {
-                got[n][FACE_BYTES] = 77;
-                r[n] = ls_crop(p->lane[n], got[n], &picture.frame, &box, 0, exact, NULL);
-                CHECK(got[n][FACE_BYTES] == 77, row);
-            }
-            CHECK(r[0] == r[1], row);
-            if (r[0] == 0)
-                CHECK(differ_byte(row, got[1], got[0], FACE_BYTES, most) <= most, row);
-        }
-        picture_free(&picture);
-    }
-}
-
-static const struct {
-    const char *name;
-    struct ls_paste paste;
-} pastes[] = {
-    {"mouth",
-     {.mask = LS_MASK_MOUTH,
-      .mouth = {0.5f, 0.75f, 0.3f, 0.2f},
-      .feather_px = 14,
-      .colour_match = 1,
-      .strength = 1}},
-    {"mouth, hard", {.mask = LS_MASK_MOUTH, .mouth = {0.1f, 1.0f, 0.2f, 0.3f}, .strength = 1}},
-    {"lower face",
-     {.mask = LS_MASK_LOWER_FACE, .feather_px = 8, .colour_match = 0.5f, .strength = 0.8f}},
-    {"rectangle", {.mask = LS_MASK_RECTANGLE, .strength = 1}},
-    {"soft rectangle", {.mask = LS_MASK_RECTANGLE, .feather_px = 24, .strength = 1}},
-    {"nothing", {.mask = LS_MASK_RECTANGLE, .feather_px = 3}},
-    {"mask outside",
-     {.mask = LS_MASK_MOUTH,
-      .mouth = {3, 3, 0.1f, 0.1f},
-      .feather_px = 2,
-      .colour_match = 1,
-      .strength = 1}},
-    {"exact", {.exact = true}},
-};
-
-// Outside the frame's pixels nothing may change at all.
-static void check_pasted(const char *row, const struct picture *got, const struct picture *want,
-                         const struct picture *before, int most)
-{
-    CHECK(differ_picture(row, got, want, most) <= most, row);
-    for (size_t i = 0; i < got->size; i++)
-        if (got->memory[i] != before->memory[i] && !picture_is_pixel(got, i)) {
-            printf("FAIL %s: byte %zu is no pixel but was written\n", row, i);
-            CHECK(false, row);
-            return;
-        }
-}
-
-static void check_composite(const struct pair *p)
-{
-    static float face[FACE_BYTES];
-    static uint8_t source[FACE_BYTES];
-    uint64_t seed = 5;
-    enum { KINDS = sizeof pastes / sizeof pastes[0], BOXES = sizeof boxes / sizeof boxes[0] };
-
-    for (int i = 0; i < FACE_BYTES; i++) {
-        face[i] = i % 50 ? random_float(&seed, 0, 1) : (float)(i % 100 / 50);
-        source[i] = (uint8_t)random_next(&seed);
-    }
-    for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
-        if (!ls_backend_takes(p->back_end[1], pictures[i].frame.format))
-            continue;
-
-        struct picture before = picture_new(&pictures[i].frame, pictures[i].fill, i);
-
-        for (int k = 0; k < KINDS * BOXES; k++) {
-            struct ls_paste paste = pastes[k % KINDS].paste;
-            struct picture after[2] = {picture_copy(&before), picture_copy(&before)};
-            int most = paste.exact ? 0 : before.frame.format == LS_PIX_P010 ? 4 : 1, r[2];
-            char row[96];
-
-            snprintf(row, sizeof row, "composite %s, %s, %s", pictures[i].name,
-                     pastes[k % KINDS].name, boxes[k / KINDS].name);
-            paste.box = box_in(&before.frame, (size_t)(k / KINDS));
-            paste.face = face;
-            paste.source = source;
-            for (int n = 0; n < 2; n++)
-                r[n] = ls_composite(p->lane[n], &after[n].frame, &paste, NULL);
-            CHECK(r[0] == r[1], row);
-            check_pasted(row, &after[1], &after[0], &before, most);
-            picture_free(&after[0]);
-            picture_free(&after[1]);
-        }
-        picture_free(&before);
-    }
-}
-
 // No face is needed: with a low enough score noise has some, and those must be the same.
 static void check_detect(const struct pair *p)
 {
@@ -393,8 +228,8 @@ static void check_subject(const char *name, const char *module, const struct sub
         if (subject->whole) {
             check_mel(&p);
             check_mel_batch(&p);
-            check_crop(&p);
-            check_composite(&p);
+            CHECK(check_crops(&p) == 0, row);
+            CHECK(check_pastes(&p) == 0, row);
         }
         if (subject->model.detector_path)
             check_detect(&p);
