@@ -7,7 +7,9 @@
 
 void ls_frames_head(FILE *to)
 {
-    fputs("index,source_frame,pts_s,left,top,right,bottom,score,track_id,action\n", to);
+    fputs("index,source_frame,pts_s,left,top,right,bottom,score,track_id,action,roll_degrees,"
+          "opacity\n",
+          to);
 }
 
 void ls_frames_write(FILE *to, const Lipstream__V1__Frames *frames)
@@ -24,8 +26,9 @@ void ls_frames_write(FILE *to, const Lipstream__V1__Frames *frames)
                     (double)f->box->right, (double)f->box->bottom);
         else
             fputs(",,,,", to);
-        fprintf(to, "%.3f,%d,%s\n", (double)f->score, (int)f->track_id,
+        fprintf(to, "%.3f,%d,%s,%.3f,%.3f\n", (double)f->score, (int)f->track_id,
                 ls_enum_name(&lipstream__v1__frame_action__descriptor, (int)f->action, action,
-                             sizeof(action)));
+                             sizeof(action)),
+                (double)f->roll_degrees, (double)f->opacity);
     }
 }

@@ -114,6 +114,10 @@ static void report_frames(struct ls_session *s, const struct outlet_job *job)
             info[i].box = shot->spot.face.box;
             info[i].score = shot->spot.face.score;
             info[i].track_id = shot->spot.track_id;
+            info[i].roll_rad = shot->spot.roll_rad;
+        }
+        if (shot->action == LS_ACTION_SYNCED || shot->action == LS_ACTION_HELD) {
+            info[i].opacity = shot->work.face.paste.strength;
         }
     }
     reply.frames.item = info;

@@ -174,6 +174,8 @@ static void fill_frame(struct frame_item *out, const struct ls_frame_info *in)
     out->info.score = in->score;
     out->info.track_id = in->track_id;
     out->info.action = (Lipstream__V1__FrameAction)(in->action + 1);
+    out->info.roll_degrees = in->roll_rad * 57.2957795f;
+    out->info.opacity = in->opacity;
     if (in->box.x1 > in->box.x0) {
         lipstream__v1__box__init(&out->box);
         out->box.left = in->box.x0;

@@ -46,6 +46,8 @@ struct ls_frame_info {
     float score;
     int track_id; // 0: none
     enum ls_action action;
+    float roll_rad; // of the box
+    float opacity;  // of what was pasted, 0..1
 };
 
 enum ls_reply_kind {

@@ -141,7 +141,7 @@ class Fake(pb_grpc.LipSyncServicer):
             yield segment(MEDIA[20480 * i:20480 * (i + 1)], 10 * i, 10)
         yield pb.SyncResponse(frames=pb.Frames(frames=[
             pb.FrameInfo(index=0, box=pb.Box(left=1, top=2, right=30, bottom=40), score=0.9, track_id=1,
-                         action=pb.FRAME_ACTION_SYNCED),
+                         action=pb.FRAME_ACTION_SYNCED, roll_degrees=-4.5, opacity=0.75),
             pb.FrameInfo(index=1, action=pb.FRAME_ACTION_PASSED_THROUGH)]))
         yield progress(pb.STAGE_DONE, 50, 50)
         yield summary(MEDIA)

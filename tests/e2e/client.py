@@ -109,8 +109,8 @@ def test_config():
     check("config: regions", runs == [(0, 2), (5, 1)] and fake.regions[0].regions[1].bypass
           and not fake.regions[0].regions[1].HasField("box"), fake.regions)
     lines = read(frames).decode().split("\n")
-    check("config: frame info", lines[1] == "0,0,0.000000,1.00,2.00,30.00,40.00,0.900,1,synced"
-          and lines[2] == "1,0,0.000000,,,,,0.000,0,passed-through", lines)
+    check("config: frame info", lines[1] == "0,0,0.000000,1.00,2.00,30.00,40.00,0.900,1,synced,-4.500,0.750"
+          and lines[2] == "1,0,0.000000,,,,,0.000,0,passed-through,0.000,0.000", lines)
 
 
 def test_still():
