@@ -31,36 +31,50 @@ static void inside(float *width, float *height, float c, float s)
     *height = sqrtf(fminf(fmaxf(h2, 0.9f * hh), 1.5f * hh));
 }
 
+// A place in the head's own directions, in the frame's.
+static void turn(float out[2], float u, float v, float c, float s)
+{
+    out[0] = c * u - s * v;
+    out[1] = s * u + c * v;
+}
+
+// BlazeFace's mouth corners are made from the mouth's middle as if every face were upright.
+static void turn_mouth(struct ls_face *face, float width, float grow, float c, float s)
+{
+    float *a = face->point[LS_POINT_MOUTH_R], *b = face->point[LS_POINT_MOUTH_L];
+    float half[2], off[2], x = (a[0] + b[0]) / 2, y = (a[1] + b[1]) / 2;
+
+    turn(half, grow * (b[0] - a[0]) / 2, grow * (b[1] - a[1]) / 2, c, s);
+    turn(off, -0.306f * s * width, 0.68f * (1 - c) * width, c, s);
+    a[0] = x + off[0] - half[0];
+    a[1] = y + off[1] - half[1];
+    b[0] = x + off[0] + half[0];
+    b[1] = y + off[1] + half[1];
+}
+
 float ls_roll_upright(struct ls_face *face, enum ls_tilt tilt)
 {
     const float *right = face->point[LS_POINT_EYE_R], *left = face->point[LS_POINT_EYE_L];
     float width = face->box.x1 - face->box.x0, height = face->box.y1 - face->box.y0;
     float x = (face->box.x0 + face->box.x1) / 2, y = (face->box.y0 + face->box.y1) / 2;
-    float roll, c, s, u, v, dx, dy, grow;
-    int i;
+    float roll, c, s, grow, off[2] = {0, 0};
 
     if (!face->points_known || !(hypotf(left[0] - right[0], left[1] - right[1]) > 1))
         return 0;
     roll = soft_limit(atan2f(left[1] - right[1], left[0] - right[0]));
     c = cosf(roll);
     s = sinf(roll);
-    u = v = 0;
     if (tilt == LS_TILT_AROUND) {
         inside(&width, &height, c, s);
     } else {
         grow = 1 / (1 - 0.88f * (1 - c));
         width *= grow;
         height *= grow;
-        u = -0.12f * s * width;
-        v = 0.29f * (1 - c) * width;
+        turn(off, -0.12f * s * width, 0.29f * (1 - c) * width, c, s);
+        turn_mouth(face, width, grow, c, s);
     }
-    dx = c * u - s * v;
-    dy = s * u + c * v;
-    face->box = (struct ls_box){x + dx - width / 2, y + dy - height / 2, x + dx + width / 2,
-                                y + dy + height / 2};
-    for (i = 0; i < LS_POINTS; i++) {
-        face->point[i][0] += dx;
-        face->point[i][1] += dy;
-    }
+    x += off[0];
+    y += off[1];
+    face->box = (struct ls_box){x - width / 2, y - height / 2, x + width / 2, y + height / 2};
     return roll;
 }

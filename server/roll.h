@@ -10,7 +10,7 @@
 enum ls_tilt { LS_TILT_AROUND, LS_TILT_SHRINKS };
 
 // Turns the face's box into the upright one, about its centre, and returns the angle (clockwise as
-// seen, at most 35 degrees); points are moved with the box's centre. 0 without points.
+// seen, at most 35 degrees); mouth corners are put where a turned face has them. 0 without points.
 float ls_roll_upright(struct ls_face *face, enum ls_tilt tilt);
 
 #endif
