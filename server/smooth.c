@@ -124,23 +124,28 @@ static double weight(int64_t away, int back, int ahead)
     return 0.5 - 0.5 * cos(3.14159265358979 * x);
 }
 
+// carry: from the frame of the face to that of the mean. settle: what is to be added to its scale
+// and turn, about the face's middle.
 static void add_face(struct mean *m, const struct ls_track *t, const struct ls_face *found,
-                     const struct ls_pose *carry, double place, double size)
+                     const struct ls_pose *carry, const struct ls_pose *settle, double place,
+                     double size)
 {
+    struct ls_pose turn = ls_pose_after(settle, &(struct ls_pose){carry->a, carry->b, 0, 0});
+    double roll = 0, at[2], off[2], scale = hypot(turn.a, turn.b), x, y;
     struct ls_face face = *found;
-    double roll = 0, at[2], scale = hypot(carry->a, carry->b);
     int i;
 
     if (t->p.job->face.upright)
-        roll = (double)ls_roll_upright(&face, t->p.tilt) + atan2(carry->b, carry->a);
-    ls_pose_apply(carry, (double)(face.box.x0 + face.box.x1) / 2,
-                  (double)(face.box.y0 + face.box.y1) / 2, at);
+        roll = (double)ls_roll_upright(&face, t->p.tilt) + atan2(turn.b, turn.a);
+    x = (double)(face.box.x0 + face.box.x1) / 2;
+    y = (double)(face.box.y0 + face.box.y1) / 2;
+    ls_pose_apply(carry, x, y, at);
     m->x += place * at[0];
     m->y += place * at[1];
     for (i = 0; i < LS_POINTS; i++) {
-        ls_pose_apply(carry, (double)face.point[i][0], (double)face.point[i][1], at);
-        m->point[i][0] += place * at[0];
-        m->point[i][1] += place * at[1];
+        ls_pose_apply(&turn, (double)face.point[i][0] - x, (double)face.point[i][1] - y, off);
+        m->point[i][0] += place * (at[0] + off[0]);
+        m->point[i][1] += place * (at[1] + off[1]);
     }
     m->roll += place * roll;
     m->width += size * scale * (double)(face.box.x1 - face.box.x0);
@@ -165,7 +170,33 @@ static void face_of(const struct mean *m, struct ls_spot *out)
     out->roll_rad = (float)(m->roll / m->place);
 }
 
-static void add_key(struct mean *m, const struct ls_track *t, int64_t idx, int64_t key)
+// Lids and brows move by themselves, which hardly shifts a head but shakes its size and turn: these
+// are the mean (binomial) of the frames around idx. What is to be added to those of idx itself.
+static struct ls_pose settle(const struct ls_track *t, int64_t idx)
+{
+    struct ls_pose back = ls_pose_inverse(&ls_record_at(t, idx)->pose), step;
+    double sum = 0, scale = 0, turn = 0, share = 1;
+    int half = t->p.smooth_half, i;
+
+    half = half < 2 ? half : 2;
+    for (i = 1; i <= half; i++)
+        if (idx - i < t->base || idx + i >= t->stepped || !goes_on(t, idx - i + 1) ||
+            !goes_on(t, idx + i))
+            half = i - 1;
+    for (i = -half; i <= half; i++) {
+        step = ls_pose_after(&ls_record_at(t, idx + i)->pose, &back);
+        scale += share * log(hypot(step.a, step.b));
+        turn += share * atan2(step.b, step.a);
+        sum += share;
+        share = share * (half - i) / (half + i + 1);
+    }
+    scale = exp(scale / sum);
+    turn /= sum;
+    return (struct ls_pose){scale * cos(turn), scale * sin(turn), 0, 0};
+}
+
+static void add_key(struct mean *m, const struct ls_track *t, int64_t idx, int64_t key,
+                    const struct ls_pose *settled)
 {
     const struct record *r = ls_record_at(t, key);
     struct ls_pose carry = ls_pose_inverse(&r->pose);
@@ -174,28 +205,31 @@ static void add_key(struct mean *m, const struct ls_track *t, int64_t idx, int64
     if (!r->key)
         return;
     carry = ls_pose_after(&ls_record_at(t, idx)->pose, &carry);
-    add_face(m, t, &r->raw.face, &carry, weight(key - idx, back, t->p.smooth_half),
+    add_face(m, t, &r->raw.face, &carry, settled, weight(key - idx, back, t->p.smooth_half),
              weight(key - idx, 2 * back, t->p.smooth_half));
 }
 
 // Of the detections in both directions, as far as they are of the same person.
 static void average(const struct ls_track *t, int64_t idx, struct ls_spot *out)
 {
+    static const struct ls_pose as_it_is = {1, 0, 0, 0};
     struct mean m = {.points_known = true};
+    struct ls_pose settled;
     int64_t i;
 
     if (t->p.smooth_half > 0) {
-        add_key(&m, t, idx, idx);
+        settled = settle(t, idx);
+        add_key(&m, t, idx, idx, &settled);
         for (i = idx; i > t->base && idx - i < 2 * past(t) && goes_on(t, i); i--)
-            add_key(&m, t, idx, i - 1);
+            add_key(&m, t, idx, i - 1, &settled);
         for (i = idx + 1; i <= idx + t->p.smooth_half && i < t->stepped && goes_on(t, i); i++)
-            add_key(&m, t, idx, i);
+            add_key(&m, t, idx, i, &settled);
     }
     // No detection is near: what lies between two of them must do.
     if (!(m.place > 1e-3 && m.size > 1e-3)) {
         memset(&m, 0, sizeof(m));
         m.points_known = true;
-        add_face(&m, t, &ls_record_at(t, idx)->raw.face, &(struct ls_pose){1, 0, 0, 0}, 1, 1);
+        add_face(&m, t, &ls_record_at(t, idx)->raw.face, &as_it_is, &as_it_is, 1, 1);
     }
     face_of(&m, out);
 }
