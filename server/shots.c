@@ -210,20 +210,32 @@ static int signature(const struct ls_session *s, uint8_t look[LS_SIGNATURE],
     return r;
 }
 
+// Of a later pass, as it was in the first one; backwards, a scene begins with the frame before the
+// one that did. Where the picture begins again it jumps.
+static bool began(const struct ls_session *s, int64_t idx)
+{
+    if (!s->backward)
+        return (idx == 0 && s->job.fit.audio_longer == LS_FIT_LOOP) ||
+               (idx > 0 && idx < s->spot_count && s->spot[idx].begins);
+    return idx + 1 < s->spot_count && s->spot[idx + 1].begins;
+}
+
 // Does the frame begin a scene? Tracks and fades do not go on across a cut; in later passes, too.
 static int look_for_cut(struct ls_session *s, struct shot *shot, struct ls_err *err)
 {
     uint8_t look[LS_SIGNATURE];
     int r;
 
-    if (ls_session_given(s) && s->job.paste.fade_frames == 0)
-        return 0;
-    r = signature(s, look, &shot->frame, err);
-    if (r < 0)
-        return r;
-    shot->cut = s->signature_known && ls_track_is_cut(s->signature, look);
-    memcpy(s->signature, look, sizeof(look));
-    s->signature_known = true;
+    if (s->pass > 0 && !ls_session_given(s)) {
+        shot->cut = began(s, shot->source_idx);
+    } else if (!ls_session_given(s) || s->job.paste.fade_frames > 0) {
+        r = signature(s, look, &shot->frame, err);
+        if (r < 0)
+            return r;
+        shot->cut = s->signature_known && ls_track_is_cut(s->signature, look);
+        memcpy(s->signature, look, sizeof(look));
+        s->signature_known = true;
+    }
     if (shot->cut)
         s->scene_pts = shot->pts;
     shot->scene_pts = s->scene_pts;

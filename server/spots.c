@@ -260,6 +260,7 @@ int ls_spots_advance(struct ls_session *s, struct ls_err *err)
         } else if (s->pass == 0 && shot->tracked) {
             if (!ls_track_next(s->track, &shot->spot))
                 return 0;
+            shot->spot.begins = shot->cut;
             r = ls_spots_repeat(s) ? spot_keep(s, &shot->spot, err) : 0;
             if (r < 0)
                 return r;

@@ -37,6 +37,7 @@ struct ls_spot {
     float roll_rad;      // of the head, by the line of its eyes, clockwise as seen; 0: not wanted
     float presence; // 0..1: below 1 where the face is about to be lost or has just been found, so
                     // that what is pasted can come and go; 1 across cuts
+    bool begins;    // a scene: what the session found, kept with the spot for later passes
     int track_id;   // 1, 2, …
 };
 
