@@ -10,8 +10,8 @@
 
 const struct ls_int_box ls_cuda_cut_box[LS_CUDA_CUTS] = {
     [LS_CUDA_CUT_WHOLE] = {0, 0, 96, 96},
-    [LS_CUDA_CUT_LOWER] = {0, 41, 96, 96},
-    [LS_CUDA_CUT_MOUTH] = {15, 41, 88, 96},
+    [LS_CUDA_CUT_LOWER] = {0, 33, 96, 96},
+    [LS_CUDA_CUT_MOUTH] = {12, 39, 90, 96},
 };
 
 static bool contains(const struct ls_int_box *a, const struct ls_int_box *b)

@@ -134,8 +134,8 @@ static void check_mac(const struct ls_net *net)
         enum ls_cuda_cut cut;
         double most;
     } rows[] = {{"whole", LS_CUDA_CUT_WHOLE, 1},
-                {"lower face", LS_CUDA_CUT_LOWER, 0.78},
-                {"mouth", LS_CUDA_CUT_MOUTH, 0.72}};
+                {"lower face", LS_CUDA_CUT_LOWER, 0.83},
+                {"mouth", LS_CUDA_CUT_MOUTH, 0.75}};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct ls_cuda_region region;
@@ -160,12 +160,26 @@ static void check_pastes(void)
         struct ls_paste paste;
         enum ls_cuda_cut cut;
     } rows[] = {
-        {"lower face", {.mask = LS_MASK_LOWER_FACE, .feather_px = 8}, LS_CUDA_CUT_LOWER},
-        {"lower face, soft", {.mask = LS_MASK_LOWER_FACE, .feather_px = 24}, LS_CUDA_CUT_LOWER},
-        {"lower face, hard", {.mask = LS_MASK_LOWER_FACE}, LS_CUDA_CUT_LOWER},
-        // Medians and extremes of what the server makes of YuNet's faces.
+        // A mouth that is not given, then medians and extremes of what the server makes of YuNet's
+        // faces.
+        {"lower face", {.mask = LS_MASK_LOWER_FACE, .feather_px = 8}, LS_CUDA_CUT_MOUTH},
+        {"lower face, found",
+         {.mask = LS_MASK_LOWER_FACE, .feather_px = 8, .mouth = {0.53f, 0.74f, 0.26f, 0.234f}},
+         LS_CUDA_CUT_LOWER},
+        {"lower face, widest",
+         {.mask = LS_MASK_LOWER_FACE, .feather_px = 8, .mouth = {0.52f, 0.71f, 0.28f, 0.252f}},
+         LS_CUDA_CUT_LOWER},
+        {"lower face, soft",
+         {.mask = LS_MASK_LOWER_FACE, .feather_px = 24, .mouth = {0.52f, 0.71f, 0.28f, 0.252f}},
+         LS_CUDA_CUT_LOWER},
+        {"lower face, hard",
+         {.mask = LS_MASK_LOWER_FACE, .mouth = {0.52f, 0.71f, 0.28f, 0.252f}},
+         LS_CUDA_CUT_LOWER},
+        {"lower face, high up",
+         {.mask = LS_MASK_LOWER_FACE, .feather_px = 8, .mouth = {0.5f, 0.6f, 0.25f, 0.225f}},
+         LS_CUDA_CUT_WHOLE},
         {"mouth",
-         {.mask = LS_MASK_MOUTH, .feather_px = 8, .mouth = {0.52f, 0.74f, 0.25f, 0.225f}},
+         {.mask = LS_MASK_MOUTH, .feather_px = 8, .mouth = {0.53f, 0.74f, 0.26f, 0.234f}},
          LS_CUDA_CUT_MOUTH},
         {"mouth without points",
          {.mask = LS_MASK_MOUTH, .feather_px = 8, .mouth = {0.5f, 0.79f, 0.2f, 0.18f}},
@@ -174,7 +188,10 @@ static void check_pastes(void)
          {.mask = LS_MASK_MOUTH, .feather_px = 8, .mouth = {0.3f, 0.75f, 0.2f, 0.18f}},
          LS_CUDA_CUT_LOWER},
         {"mouth, soft",
-         {.mask = LS_MASK_MOUTH, .feather_px = 24, .mouth = {0.5f, 0.74f, 0.25f, 0.225f}},
+         {.mask = LS_MASK_MOUTH, .feather_px = 24, .mouth = {0.53f, 0.74f, 0.26f, 0.234f}},
+         LS_CUDA_CUT_LOWER},
+        {"mouth, soft and high",
+         {.mask = LS_MASK_MOUTH, .feather_px = 24, .mouth = {0.5f, 0.7f, 0.26f, 0.234f}},
          LS_CUDA_CUT_WHOLE},
         {"rectangle", {.mask = LS_MASK_RECTANGLE, .feather_px = 8}, LS_CUDA_CUT_WHOLE},
         {"exact", {.mask = LS_MASK_MOUTH, .exact = true}, LS_CUDA_CUT_WHOLE},
