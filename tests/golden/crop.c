@@ -47,14 +47,16 @@ static int plain(struct read_file *f, int idx)
     uint8_t got[BYTES];
     const uint8_t *want;
     int worst = 0, differing = 0;
-    char row[40];
+    char row[60];
+    float roll;
 
     frame.matrix = (enum ls_matrix)matrix;
     frame.full_range = full;
     read_box(f, &box);
+    roll = read_f32(f);
     want = read_bytes(f, 3 * SAMPLED);
-    snprintf(row, sizeof row, "default %d: %dx%d", idx, width, height);
-    CHECK(ls_ref_crop(got, &frame, &box, 0, false, NULL) == LS_OK, row);
+    snprintf(row, sizeof row, "default %d: %dx%d, roll %g", idx, width, height, (double)roll);
+    CHECK(ls_ref_crop(got, &frame, &box, roll, false, NULL) == LS_OK, row);
     for (int i = 0; i < 3 * SAMPLED; i++) {
         int difference = abs(got[i / 3 * 21 + i % 3] - want[i]);
 
