@@ -5,9 +5,11 @@ Service starts lipstreamd on a free port and runs `lipstream sync` on it; what c
 encoder hides anything. Clip is one output: luma and RGB of an area, frame by frame, with what the service says of each
 frame. Faces and voices that are missing are left out and named on standard error (`SKIP: ...`).
 """
+import concurrent.futures
 import csv
 import functools
 import glob
+import itertools
 import json
 import os
 import re
@@ -38,7 +40,8 @@ HELD_OUT = ("s2", "s34")
 HARD = [
     ("dark", "s34", "eq=gamma=0.45:contrast=0.8"),
     ("side light", "s2", "format=yuv420p,geq=lum='16+(lum(X,Y)-16)*(0.15+0.85*X/W)':cb='cb(X,Y)':cr='cr(X,Y)'"),
-    ("side light, portrait", "hopper", "format=yuv444p,geq=lum='16+(lum(X,Y)-16)*(1-0.85*X/W)':cb='cb(X,Y)':cr='cr(X,Y)'"),
+    ("side light, portrait", "hopper",
+     "format=yuv444p,geq=lum='16+(lum(X,Y)-16)*(1-0.85*X/W)':cb='cb(X,Y)':cr='cr(X,Y)'"),
     ("turned 20 degrees", "s34", "rotate=20*PI/180:bilinear=1"),
     ("turned -20 degrees", "astronaut", "rotate=-20*PI/180:bilinear=1"),
     ("small (half)", "s2", "scale=iw/2:-2:flags=area"),
@@ -147,6 +150,13 @@ def still_frames(path, count, noise, seed=0):
     return out, "%dx%d@25:i420" % (width, height)
 
 
+def rgb_frames(path):
+    """A clip as raw RGB24, which is what WAV2LIP_EXACT takes: (path, "WxH@25:rgb24")."""
+    width, height, rate = size_and_rate(path)
+    out = ffmpeg(work("rgb-%s.raw" % os.path.basename(path)), "-i", path, "-an", "-pix_fmt", "rgb24", "-f", "rawvideo")
+    return out, "%dx%d@%d:rgb24" % (width, height, round(rate))
+
+
 @functools.cache
 def said(name, text=0):
     """An unseen voice: (path of a WAV, wav, phones)."""
@@ -179,23 +189,23 @@ def _rgb(y, u, v, hd):
 
 
 class Clip:
-    """Raw I420 on disk, which goes with the object. boxes [n][4], NaN where there was no face."""
+    """Raw I420, or RGB24, on disk, which goes with the object. boxes [n][4], NaN where there was no face."""
 
-    def __init__(self, path, width, height, rate, rows):
-        self.path, self.width, self.height, self.rate = path, width, height, rate
+    def __init__(self, path, width, height, rate, rows, rgb24=False):
+        self.path, self.width, self.height, self.rate, self.rgb24 = path, width, height, rate, rgb24
         self.chroma = (width + 1) // 2, (height + 1) // 2
-        size = width * height + 2 * self.chroma[0] * self.chroma[1]
+        size = width * height * 3 if rgb24 else width * height + 2 * self.chroma[0] * self.chroma[1]
         self.data = np.memmap(path, np.uint8, "r").reshape(-1, size)
-        self.actions = [r["action"] for r in rows]
         self.source_frames = np.array([int(r["source_frame"]) for r in rows])
         self.times = np.array([float(r["pts_s"]) for r in rows])
         self.boxes = np.array([[float(r[k] or "nan") for k in ("left", "top", "right", "bottom")] for r in rows])
-        self.synced = np.array([a in ("synced", "held") for a in self.actions])
+        self.synced = np.array([r["action"] in ("synced", "held") for r in rows])
 
     def __len__(self):
         return len(self.data)
 
     def luma(self, area=None):
+        """Of I420 alone."""
         x0, y0, x1, y1 = area or (0, 0, self.width, self.height)
         y = self.data[:, : self.width * self.height].reshape(-1, self.height, self.width)
         return np.array(y[:, y0:y1, x0:x1])
@@ -203,6 +213,8 @@ class Clip:
     def rgb(self, i, area=None):
         """Frame i in an area whose left and top are even."""
         x0, y0, x1, y1 = area or (0, 0, self.width, self.height)
+        if self.rgb24:
+            return np.array(self.data[i].reshape(self.height, self.width, 3)[y0:y1, x0:x1])
         w, h = self.chroma
         y, u, v = np.split(self.data[i], [self.width * self.height, self.width * self.height + w * h])
         y = y.reshape(self.height, self.width)[y0:y1, x0:x1]
@@ -220,9 +232,6 @@ class Clip:
         return (even(left - dx, self.width), even(top - dy, self.height), even(right + dx, self.width),
                 even(bottom + dy, self.height))
 
-    def frames(self, area):
-        return np.stack([self.rgb(i, area) for i in range(len(self))])
-
     def close(self):
         if self.path:
             self.data = None
@@ -238,7 +247,7 @@ class Clip:
 
 class Service:
     def __init__(self, build, weights=None, detector=None):
-        self.build, self.count = build, 0
+        self.build, self.numbers = build, itertools.count(1)
         os.makedirs(WORK, exist_ok=True)
         self.log = os.path.join(WORK, "server.log")
         options = [o for name, value in (("--model", weights), ("--detector", detector)) if value
@@ -271,25 +280,38 @@ class Service:
                                "none", "--timeout", "300", *options, face, voice, out], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)
         if done.returncode:
-            raise RuntimeError("lipstream sync %s: exit %d: %s" % (os.path.basename(face), done.returncode, done.stdout))
+            raise RuntimeError("lipstream sync %s: exit %d: %s" %
+                               (os.path.basename(face), done.returncode, done.stdout))
 
-    def sync(self, face, voice, raw=None, **named):
-        """-> Clip. raw: what still_frames says of its frames."""
-        self.count += 1
-        out = work("out-%d.i420" % self.count)
+    def sync(self, face, raw=None, voice=None, **named):
+        """-> Clip. raw: what still_frames and rgb_frames say of theirs; RGB24 comes back as it is."""
+        out = work("out-%d.raw" % next(self.numbers))
         rows = out + ".csv"
-        options = ["--container", "none", "--video", "i420", "--frame-info", rows]
+        options = ["--container", "none", "--frame-info", rows]
+        rgb24 = bool(raw) and raw.endswith("rgb24")
         if raw:
             options += ["--raw-frames", raw]
             width, height, rate = (int(v) for v in re.match(r"(\d+)x(\d+)@(\d+)", raw).groups())
         else:
             width, height, rate = size_and_rate(face)
             rate = 25 if is_still(face) else rate
-        self.call(face, voice, out, *options, **named)
+        self.call(face, voice, out, *options, video="rgb24" if rgb24 else "i420", **named)
         with open(rows, newline="") as f:
             info = list(csv.DictReader(f))
         os.unlink(rows)
-        return Clip(out, width, height, rate, info)
+        return Clip(out, width, height, rate, info, rgb24)
+
+    def each(self, jobs):
+        """sync of [(key, arguments, options)], as (key, Clip); the next one is made while one is looked at."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            ahead = None
+            for key, arguments, options in jobs:
+                after = (key, pool.submit(self.sync, *arguments, **options))
+                if ahead:
+                    yield ahead[0], ahead[1].result()
+                ahead = after
+            if ahead:
+                yield ahead[0], ahead[1].result()
 
     def __enter__(self):
         return self
