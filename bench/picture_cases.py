@@ -23,7 +23,7 @@ import picture_voices as voices
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MEDIA = os.path.join(os.environ.get("LS_SHARED", os.path.join(ROOT, "..", "shared")), "media")
-WORK = os.path.join(ROOT, "build", "picture", "work")
+WORK = os.path.join(ROOT, "build", "picture", "work")  # whoever runs this may choose another
 
 # Name, file, and the second of a video at which a still of it is taken. None of these people was trained on.
 FACES = [

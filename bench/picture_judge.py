@@ -31,7 +31,8 @@ EDGE = (0.05, 0.95)
 
 
 # --- the mesh -------------------------------------------------------------------------------------------------------
-def _bilinear(frame, x, y):
+def sample(frame, x, y):
+    """frame [h][w][c] at places x, y, bilinear, edges repeated."""
     height, width = frame.shape[:2]
     x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
     x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
@@ -76,7 +77,7 @@ class Mesh:
             part = sum(part[i:rows:shrink, j:columns:shrink].astype(np.float32)
                        for i in range(shrink) for j in range(shrink)) / shrink**2
         at = (at - low) / shrink - 0.5
-        crop = _bilinear(part, at[..., 0], at[..., 1]) / 255
+        crop = sample(part, at[..., 0], at[..., 1]) / 255
         self.net.set_tensor(self.input, crop[None].astype(np.float32))
         self.net.invoke()
         found = self.net.get_tensor(self.points_at).reshape(-1, 3)[:468, :2] / self.SIDE - 0.5
@@ -248,14 +249,21 @@ def gradient(luma):
     return dx, dy
 
 
-def opacity(output, full, source):
-    """The mask [h][w] of a picture that stands still, from frames of the same: output = source + a (full - source),
-    least squares over time where anything differs. full: pasted without a mask."""
-    source, a, b = (np.asarray(x, np.float32) for x in (source, output, full))
-    d, e = b - source, a - source
-    above, below = (d * e).sum(0), (d * d).sum(0)
-    mask = blur(above, 1) / (blur(below, 1) + 4.0 * len(a))
-    return np.clip(np.where(np.abs(e).max(0) > 0, mask, 0), 0, 1)
+def opacity(output, full, source, sigma=3.0):
+    """The mask [h][w] of a picture that stands still, from frames of the same: output = source + a (full - source), by
+    least squares over time and a neighbourhood of `sigma` pixels. full: pasted without a mask. Where full and source
+    are alike nothing is known of the mask, and nothing would be seen of it: there it is what it is around."""
+    source, output, full = (np.asarray(x, np.float32) for x in (source, output, full))
+    d, e = full - source, output - source
+    above, below = blur((d * e).mean(0), sigma), blur((d * d).mean(0), sigma)
+    for _ in range(4):  # from where something is known to where little is
+        weight = below / (below + 2)
+        mask = np.clip(above / np.maximum(below, 1e-6), 0, 1)
+        near = blur(weight * mask, 2 * sigma) / np.maximum(blur(weight, 2 * sigma), 1e-6)
+        mask = weight * mask + (1 - weight) * near
+        above, below = mask * (below + 0.5), below + 0.5
+    changed = blur((np.abs(e).max(0) > 0).astype(np.float32), sigma)
+    return np.clip(mask * np.minimum(1, 4 * changed), 0, 1)
 
 
 def box_mask(shape, box):
@@ -354,7 +362,7 @@ def shifts(luma, where, sigma=1.0, steps=3):
         y, x = np.nonzero(inside)
         move = np.zeros(2)
         for _ in range(steps):
-            error = a[inside] - _bilinear(b[..., None], x + move[0], y + move[1])[:, 0]
+            error = a[inside] - sample(b[..., None], x + move[0], y + move[1])[:, 0]
             error = error - error.mean()  # a change of light is no movement
             move += np.linalg.solve(normal, [(gx * error).sum(), (gy * error).sum()])
         out.append(move)
@@ -401,4 +409,4 @@ def warp(frame, matrix, size):
     turn = np.linalg.inv(matrix[:, :2])
     y, x = np.mgrid[0 : size[1], 0 : size[0]] + 0.5
     at = (np.stack([x, y], -1) - matrix[:, 2]) @ turn.T
-    return _bilinear(frame, at[..., 0] - 0.5, at[..., 1] - 0.5)
+    return sample(frame, at[..., 0] - 0.5, at[..., 1] - 0.5)

@@ -47,7 +47,15 @@ class Source:
 
     def see(self, bench, clip):
         """Opening of an output's frames."""
-        points = [bench.mesh.points(clip.rgb(i, self.area), self.regions[k])[0] for i, k in enumerate(self.at(clip))]
+        points = []
+        for i, k in enumerate(self.at(clip)):
+            cx, cy, side, angle = self.regions[k]
+            reach = 0.72 * side + 4  # half of a turned square's diagonal
+            corner = np.maximum(self.origin + [cx - reach, cy - reach], self.area[:2]).astype(int) // 2 * 2
+            end = np.minimum(corner + int(2 * reach), self.area[2:])
+            moved = corner - self.origin
+            found, _ = bench.mesh.points(clip.rgb(i, (*corner, *end)), (cx - moved[0], cy - moved[1], side, angle))
+            points.append(found + moved)
         return judge.opening(points)
 
     def luma(self, clip):
@@ -101,12 +109,12 @@ class Bench:
 
 def rests(bench):
     """Opening that the mesh shows for each face's closed lips: the least (5th percentile) of GRID's people, all of whose
-    sentences have a p, b or m or a rest; the presenter's, whose lips stay closed; of other faces it is not known and
-    is taken as the middle of those."""
+    sentences have a p, b or m or a rest; the presenter's and Hopper's, whose lips are closed; of other faces it is not
+    known and is taken as the middle of those."""
     known = {}
-    for name, path in cases.faces(("s2", "s34", "lbbc2a", "presenter")).items():
+    for name, path in cases.faces(("s2", "s34", "lbbc2a", "presenter", "hopper")).items():
         source = bench.source(path)
-        known[name] = float(np.percentile(source.opening, 50 if name == "presenter" else 5))
+        known[name] = float(np.percentile(source.opening, 50 if name in ("presenter", "hopper") else 5))
         bench.row("rest opening %s" % name, known[name], "eye distances")
     bench.rest = known
     bench.rest_usual = float(np.median(list(known.values()))) if known else 0.0
@@ -257,7 +265,8 @@ def pastes(bench):
         luma.setdefault("old", luma["whole"])
         frame.setdefault("old", frame["whole"])
         before = np.repeat(source.clip.luma(source.area)[:1], len(luma["default"]), 0)
-        mask = judge.opacity(luma["bare"], luma["whole"], before)
+        reach = max(2.0, (box[2] - box[0]) / 60)
+        mask = judge.opacity(luma["bare"], luma["whole"], before, reach)
         frame["source"] = source.clip.rgb(0, source.area)
         where = source.mouth(0, 1.3)
         for run, edge in (("default", mask), ("old", judge.box_mask(before.shape[1:], box))):
@@ -394,7 +403,7 @@ def bench_voices(wav, phones):
 def checkpoints(bench, programs, build):
     """Another checkpoint: a network of the original's widths with seeded weights goes through the default profile and
     through WAV2LIP_EXACT; that the latter equals the goldens is what the unit test says, where it is built."""
-    wide = os.path.join(cases.WORK, "..", "wide.safetensors")
+    wide = os.path.join(cases.ROOT, "build", "bench", "wide.safetensors")
     program = os.path.join(programs, "bench_wide")
     if not os.path.exists(wide):
         if not os.path.exists(program):

@@ -67,12 +67,12 @@ def _figure(figure):
 
 
 def _tile(frame, points, side, wide):
-    """A square around the lips, `wide` of their half widths to each side."""
-    cx, cy, rx, _, _ = judge.mouth_ellipse(points)
-    reach = wide * rx
+    """A square around the lips; its half is `wide` times 0.4 of the distance between the eyes."""
+    cx, cy = judge.mouth_ellipse(points)[:2]
+    reach = 0.4 * wide * np.linalg.norm(points[[263, 362]].mean(0) - points[[33, 133]].mean(0))
     y, x = (np.mgrid[0:side, 0:side] + 0.5) / side * 2 * reach - reach
     soft = judge.soften(frame, 2 * reach / side)
-    return judge._bilinear(soft, x + cx - 0.5, y + cy - 0.5)
+    return judge.sample(soft, x + cx - 0.5, y + cy - 0.5)
 
 
 def _strip(frames, points, side=118, wide=2.2):
@@ -89,10 +89,9 @@ def _talk(name, shown):
 
 def _close(name, source, shown):
     tiles, labels = [], []
-    for label, frame in shown["frames"].items():
-        if label in ("source", "default", "old"):
-            tiles.append(_tile(frame, source.points[0], 330, 2.8))
-            labels.append({"old": "original's paste"}.get(label, label))
+    for run, label in (("source", "source"), ("default", "default"), ("old", "original's paste")):
+        tiles.append(_tile(shown["frames"][run], source.points[0], 330, 2.8))
+        labels.append(label)
     mask = np.repeat(255 * shown["mask"][..., None], 3, 2)
     mask[shown["ring"]] = mask[shown["ring"]] * 0.6 + np.array([255, 60, 0]) * 0.4
     tiles.append(_tile(mask, source.points[0], 330, 2.8))

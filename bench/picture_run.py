@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas: " + ", ".join(PARTS))
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
+    cases.WORK = os.path.join(args.out, "work-%d" % os.getpid())
     started = time.monotonic()
     parts = args.only.split(",")
     if "known_voices" in parts and "rests" not in parts:
