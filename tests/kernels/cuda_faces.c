@@ -169,6 +169,26 @@ static void run_once(struct rig *rig, int scene, uint64_t key)
     batch_free(&b);
 }
 
+// The same pixels in the same box, under the same key, but of a head that leans the other way.
+static void check_roll_of_known(struct rig *rig)
+{
+    static struct batch by_key, fresh;
+    static const int scene = 1;
+
+    run_once(rig, scene, (uint64_t)scene + 1);
+    batch_fill(&by_key, &scene, 1, true);
+    batch_fill(&fresh, &scene, 1, false);
+    by_key.job[0].paste.roll_rad = fresh.job[0].paste.roll_rad = -0.3f;
+    start(rig, &by_key, "another roll");
+    start(rig, &fresh, "another roll");
+    finish(rig, "another roll");
+    finish(rig, "another roll");
+    CHECK(!memcmp(by_key.picture[0].memory, fresh.picture[0].memory, fresh.picture[0].size),
+          "a face is known with its roll");
+    batch_free(&by_key);
+    batch_free(&fresh);
+}
+
 static void check_known(void)
 {
     struct rig rig = rig_open("fp32", 1, 0);
@@ -179,6 +199,8 @@ static void check_known(void)
     rig = rig_open("fp32", 1, 1); // a byte: the records of batches in flight alone, two of them
     run_once(&rig, 0, 1);
     CHECK(is_taken_as_known(&rig, 0), "a face is known");
+    check_roll_of_known(&rig);
+    run_once(&rig, 0, 1);
     run_once(&rig, 2, 1); // exact: not what the key stands for otherwise
     run_once(&rig, 0, 1);
     run_once(&rig, 2, 1);
