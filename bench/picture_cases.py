@@ -105,17 +105,21 @@ def is_still(path):
     return path.endswith((".png", ".jpg"))
 
 
-def faces(names=None):
-    """{name: path}; those that are there."""
+@functools.cache
+def _all_faces():
     out = {}
     for name, pattern, _ in FACES:
-        if names is None or name in names:
-            path = media(pattern)
-            if path:
-                out[name] = path
-            else:
-                skip("face %s: no ../shared/media/%s" % (name, pattern))
+        path = media(pattern)
+        if path:
+            out[name] = path
+        else:
+            skip("face %s: no ../shared/media/%s" % (name, pattern))
     return out
+
+
+def faces(names=None):
+    """{name: path} of those that are there."""
+    return {name: path for name, path in _all_faces().items() if names is None or name in names}
 
 
 def still_of(name, path):

@@ -62,6 +62,12 @@ def closures():
     check("a mesh that sees closed lips apart", judge.closures(t, lifted, spans)[0] == 0)
     check("and its rest taken off", judge.closures(t, lifted, spans, rest=0.02)[0] == 0.5)
     near("chance of lips that are always shut", judge.closures(t, np.where(t > 2.3, 1, 0.0), spans)[2], 1, 0.35)
+    fine = np.arange(0, 2.6, 0.01)
+    for away, want in ((0.03, 0.25), (0.06, 0)):
+        late = 0.1 - 0.1 * (np.abs(fine - spans[3][1] - away) < 0.004)
+        check("lips that meet %d ms late" % (1e3 * away), judge.closures(fine, late, spans)[0] == want)
+        early = 0.1 - 0.1 * (np.abs(fine - spans[3][0] + away) < 0.004)
+        check("lips that meet %d ms early" % (1e3 * away), judge.closures(fine, early, spans)[0] == want)
     half = 0.05 + 0.05 * (t < 1.3) * np.sin(40 * t)
     near("stillness", judge.stillness(t, half, (1.5, 2.5), (0, 1.2)), 0, 1e-6)
 
@@ -98,6 +104,9 @@ def seams():
     step = source + 60 * hard
     ratio, worst = judge.seam(step, source, hard)
     check("a step of 60 at a hard edge", ratio > 2 and worst > ratio, (ratio, worst))
+    for name, inside in (("upright", np.abs(x - 48) < 20), ("level", np.abs(y - 48) < 20)):
+        ratio, _ = judge.seam(source + 60 * inside, source, inside.astype(np.float32))
+        check("a step of 60 at %s edges" % name, ratio > 2, ratio)
     part = source + 60 * hard * (x > 48)
     ratio, worst = judge.seam(part, source, hard)
     check("a step on one side is the worst sector's", worst > 1.5 * ratio, (ratio, worst))
@@ -119,7 +128,9 @@ def details():
     near("sharp as the source", judge.sharpness(source, source, where), 1, 1e-6)
     near("half the contrast", judge.sharpness(source * 0.5, source, where), 0.25, 1e-3)
     check("blurred", judge.sharpness(judge.blur(source, 2), source, where) < 0.2)
-    check("blurred elsewhere", judge.sharpness(np.where(where, source, 0), source, where) > 0.9)
+    disc = np.hypot(*(np.mgrid[0:80, 0:80] - 40)) < 15
+    near("noise in the corners", judge.sharpness(np.where(np.hypot(*(np.mgrid[0:80, 0:80] - 40)) < 20, source, 0),
+                                                 source, disc), 1, 1e-3)
     base = texture(100, 100, 2)
     moves = [(0, 0), (0.3, -0.2), (0.05, 0.1), (-0.6, 0.4)]
     at = np.cumsum(moves, 0)
