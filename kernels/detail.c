@@ -354,7 +354,7 @@ static void sharpen(struct ls_detail *d, const struct ls_paste *paste, const str
     gain[0] = paste->sharpness * ls_detail_gain(b.seen[0], b.made[0], 1.5f);
     gain[1] = paste->sharpness * ls_detail_gain(b.seen[1], b.made[1], 1);
     d->amount = ls_detail_amount(b.source[0], b.source[1], paste);
-    d->limit = 2 * paste->sharpness * sqrtf(b.skin);
+    d->limit = ls_detail_limit(b.skin, paste);
     spans(low, high, made, SIZE, 2, r);
     for (int y = r->y0; y < r->y1; y++)
         for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++) {
@@ -469,10 +469,7 @@ void ls_detail_fine(struct ls_detail *d, const struct ls_paste *paste, int idx)
         blur(soft, map, FINE, LS_BLUR1, &step);
         spans(low, high, map, FINE, 1, &step);
         for (int y = step.y0; y < step.y1; y++)
-            for (int i = y * FINE + step.x0; i < y * FINE + step.x1; i++) {
-                float v = map[i] + d->amount * (map[i] - soft[i]);
-
-                map[i] = ls_detail_cut(v, low[i], high[i]);
-            }
+            for (int i = y * FINE + step.x0; i < y * FINE + step.x1; i++)
+                map[i] = ls_detail_steepen(map[i], soft[i], low[i], high[i], d->amount);
     }
 }

@@ -19,22 +19,22 @@
 //   for sharpness 0 it is 0 everywhere.
 // 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w =
 // a
-//   (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = sharpness * (r(hi(C)) /
-//   max(r(hi(G)), 0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three channels
+//   (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = (r(hi(C)) / max(r(hi(G)),
+//   0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three channels
 //   get D = gain1 h1(G) + gain2 h2(G), cut so that L + D does not leave the span of L in the 5 x 5
 //   pixels around by more than a fifth of it; then G is cut to 0..255.
 // 4 Steepening of channels of full resolution (Y, or B, G, R). The face in the frame's channel is
-//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and twice T = T + amount (T - B1
-//   T) is cut to the smallest and largest of the 3 x 3 around T: edges become steeper, without a
-//   halo. amount = 1.5 sharpness S((q - 0.7) / 0.5) cut(z - 1), q = sqrt(sum(a h1(C)^2) / sum(a
-//   h2(C)^2)): of a source that is soft itself it is nothing; z: the box's mean side in frame
-//   pixels / 96.
-// 5 Grain. limit = 2 sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
-// 6 A sample of the frame, old = s, at (u, v): with up() the kernel of cubic.h, widened where a
-//   sample covers more than a map's pixel, T, C and k the maps:
-//   full resolution: P = up(T) + (1 - k) grain(s - up(C)) + k (s - up(T)), grain() as
-//   ls_detail_grain chroma: P = up(G) + k (s - up(G)); k cut to 0..1 s becomes ls_detail_blend(s,
-//   P, mask * strength), in linear light at full resolution.
+//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and three times T = T + amount e
+//   (T - B1 T) is cut to l..h, the smallest and largest of the 3 x 3 around T, with e = (h - l)^2 /
+//   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount = 2 sharpness
+//   S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of a source that is
+//   soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut: to 0..1.
+// 5 Grain. limit = 3 sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
+// 6 A sample of the frame, s, at (u, v): with up() the kernel of cubic.h, widened where a sample
+//   covers more than a map's pixel; T, C and k the maps, k cut to 0..1:
+//   - full resolution: P = up(T) + (1 - k) ls_detail_grain(s - up(C)) + k (s - up(T)),
+//   - chroma: P = up(G) + k (s - up(G)).
+//   s is mixed with P by the mask times strength, at full resolution in light: ls_detail_blend.
 // What surprises: the grain is the source's own, what it has beyond 96 pixels, cut to the strength
 // that it has on skin: so it moves as the video's does, stands still in a still picture, and a
 // drawing has none. grain_seed is not needed for it.
@@ -51,7 +51,7 @@ extern "C" {
 enum {
     LS_DETAIL_AREA = LS_FACE_SIZE * LS_FACE_SIZE,
     LS_DETAIL_FINE = 2 * LS_FACE_SIZE, // side of a doubled map
-    LS_DETAIL_STEPS = 2,               // of steepening
+    LS_DETAIL_STEPS = 3,               // of steepening
     LS_DETAIL_CELLS = LS_FACE_SIZE / 4,
 };
 
@@ -125,8 +125,25 @@ LS_ANYWHERE float ls_detail_amount(float fine, float coarse, const struct ls_pas
     float w = paste->box.x1 - paste->box.x0, h = paste->box.y1 - paste->box.y0;
     float larger = sqrtf(w * h) / LS_FACE_SIZE - 1, q = sqrtf(fine / fmaxf(coarse, 1e-6f));
 
-    return 1.5f * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
-           ls_detail_cut(larger, 0, 1);
+    return 2 * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
+           ls_detail_cut(2 * larger + 0.5f, 0, 1);
+}
+
+// A step of steepening: value of a doubled map, soft: its B1, low and high: of the 3 x 3 around.
+// Shading is left as it is: steepened, it would show contours.
+LS_ANYWHERE float ls_detail_steepen(float value, float soft, float low, float high, float amount)
+{
+    float span = (high - low) * (high - low);
+    float v = value + amount * span / (span + 64) * (value - soft);
+
+    v = v > low ? v : low;
+    return v < high ? v : high;
+}
+
+// 5: skin: mean square of the source's finest band on skin.
+LS_ANYWHERE float ls_detail_limit(float skin, const struct ls_paste *paste)
+{
+    return 3 * paste->sharpness * sqrtf(skin);
 }
 
 // What of the source's finest detail may be kept where the face changed: none of what rounding the

@@ -66,7 +66,7 @@ LS_DEVICE float steeper(const struct tile *s, const float *from, int x, int y, f
             low = fminf(low, from[at(&s->box, i, j)]);
             high = fmaxf(high, from[at(&s->box, i, j)]);
         }
-    return ls_detail_cut(v + amount * (v - soft), low, high);
+    return ls_detail_steepen(v, soft, low, high, amount);
 }
 
 // from, to: the tile's; of `to` what lies in r is filled.

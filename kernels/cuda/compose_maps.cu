@@ -308,7 +308,7 @@ LS_DEVICE void sharpen(struct ls_cuda_maps *m, const struct ls_cuda_face *face, 
     gain[1] = sharpness * ls_detail_gain(sum[1] / sum[7], sum[3] / sum[7], 1);
     if (x == 0 && threadIdx.y == 0) {
         m->amount = ls_detail_amount(sum[4] / sum[8], sum[5] / sum[8], &face->paste);
-        m->limit = 2 * sharpness * sqrtf(sum[6] / sum[9]);
+        m->limit = ls_detail_limit(sum[6] / sum[9], &face->paste);
     }
     for (int y = r->y0 + (int)threadIdx.y; y < r->y1 && x >= r->x0 && x < r->x1; y += LANES) {
         int i = y * SIZE + x;

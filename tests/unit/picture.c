@@ -237,8 +237,8 @@ static void ramps(int by)
     double sum = 0;
 
     for (int k = 0; k < 4; k++) {
-        // reduced, nearly as it is, enlarged; not 96, where all pixels would round alike
-        float side = k == 0 ? 220.3f : k == 1 ? 97.3f : 50.7f, roll = k == 3 ? -0.4f : 0;
+        // reduced, nearly as it is (97: bytes of all phases, which round all ways), enlarged
+        float side = k == 0 ? 220.3f : k == 1 ? 97 : 50.7f, roll = k == 3 ? -0.4f : 0;
         struct ls_box box = {100.3f, 120.6f, 100.3f + side, 120.6f + side};
         struct ls_box beside = {box.x0 + 0.25f, box.y0, box.x1 + 0.25f, box.y1};
 
