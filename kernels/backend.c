@@ -491,6 +491,7 @@ int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job, st
 static int check_mask(const struct ls_paste *p, struct ls_err *err)
 {
     const float *e = p->mouth;
+    float least = p->mask == LS_MASK_MOUTH ? 1e-3f : 0; // others may do without
 
     if ((unsigned)p->mask > LS_MASK_RECTANGLE)
         return ls_fail(err, LS_EFIELD, "mask %d is not known", (int)p->mask);
@@ -504,8 +505,8 @@ static int check_mask(const struct ls_paste *p, struct ls_err *err)
     if (!within(p->sharpness, 0, SHARPNESS_MAX))
         return ls_fail(err, LS_EFIELD, "sharpness %g (0..%g)", (double)p->sharpness,
                        (double)SHARPNESS_MAX);
-    if (p->mask == LS_MASK_MOUTH && (!within(e[0], -4, 4) || !within(e[1], -4, 4) ||
-                                     !within(e[2], 1e-3f, 4) || !within(e[3], 1e-3f, 4)))
+    if (!within(e[0], -4, 4) || !within(e[1], -4, 4) || !within(e[2], least, 4) ||
+        !within(e[3], least, 4))
         return ls_fail(err, LS_EFIELD, "mouth at (%g, %g), radii %g and %g", (double)e[0],
                        (double)e[1], (double)e[2], (double)e[3]);
     return check_roll(p->roll_rad, err);

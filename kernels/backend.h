@@ -48,14 +48,15 @@ struct ls_paste {
     struct ls_box box;     // where in the frame; may stick out of it: the outside is not written
     float roll_rad;        // the box is turned by it about its centre, clockwise as seen; -1..1
     const float *face;     // [96][96][3] BGR 0..1, what `generate` made
-    const uint8_t *source; // [96][96][3] BGR, what `crop` gave, for the colour match
+    const uint8_t *source; // [96][96][3] BGR, what `crop` gave: what the face is compared with
     enum ls_mask mask;
-    float mouth[4];   // MOUTH: ellipse in the face's own 0..1 coordinates: centre x, y, radius x, y
-    float feather_px; // width of the mask's soft edge in pixels of the 96 px face; 0..24
-    float colour_match; // 0..1: how far the mean colour at the mask's edge is moved to the source's
+    float mouth[4]; // ellipse in the face's own 0..1 coordinates: centre x, y, radius x, y; where
+                    // all masks look for the lips, and the size of MOUTH and LOWER_FACE. 0 (but not
+                    // with MOUTH): where faces have it on average
+    float feather_px;   // width of the mask's soft edge in pixels of the 96 px face; 0..24
+    float colour_match; // 0..1: how far the colours at the mask's edge are moved to the source's
     float strength;     // 0..1: opacity inside the mask
     float sharpness;    // 0..2: detail and grain that the 96 px face lacks; 0: the face as it is
-    uint32_t grain_seed; // of the made grain: differs from frame to frame
     bool exact; // the original's paste: RECTANGLE, truncation to 8 bit, fixed-point bilinear
                 // resize, integer box, overwrite; everything above but box and face is ignored
 };

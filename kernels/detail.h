@@ -27,8 +27,8 @@
 //   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and three times T = T + amount e
 //   (T - B1 T) is cut to l..h, the smallest and largest of the 3 x 3 around T, with e = (h - l)^2 /
 //   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount = 2 sharpness
-//   S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of a source that is
-//   soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut: to 0..1.
+//   S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of a source that
+//   is soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut: to 0..1.
 // 5 Grain. limit = 3 sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
 // 6 A sample of the frame, s, at (u, v): with up() the kernel of cubic.h, widened where a sample
 //   covers more than a map's pixel; T, C and k the maps, k cut to 0..1:
@@ -37,7 +37,7 @@
 //   s is mixed with P by the mask times strength, at full resolution in light: ls_detail_blend.
 // What surprises: the grain is the source's own, what it has beyond 96 pixels, cut to the strength
 // that it has on skin: so it moves as the video's does, stands still in a still picture, and a
-// drawing has none. grain_seed is not needed for it.
+// drawing has none.
 #ifndef LS_DETAIL_H
 #define LS_DETAIL_H
 

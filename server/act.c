@@ -55,9 +55,6 @@ static void generate(struct ls_session *s, struct shot *shot, float weight)
                                       .strength = s->job.paste.strength * weight,
                                       .sharpness = s->job.paste.sharpness,
                                       .roll_rad = shot->spot.roll_rad,
-                                      // Grain belongs to the picture: it lives as long as the
-                                      // video moves, and stands still in a still.
-                                      .grain_seed = (uint32_t)shot->source_idx,
                                       .exact = ls_session_exact(s)};
     ls_spots_mouth(&shot->spot, w->face.paste.mouth);
     w->face.source_key = source_key(s, shot);

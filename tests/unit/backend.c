@@ -116,6 +116,9 @@ static void pastes(void)
     struct ls_err e = {0};
 
     CHECK(ls_composite(lane, &f, &good, &e) == 0, "a good paste");
+    good.mask = LS_MASK_LOWER_FACE;
+    memset(good.mouth, 0, sizeof good.mouth);
+    CHECK(ls_composite(lane, &f, &good, &e) == 0, "a lower face that no mouth was told of");
     CHECK(ls_composite(lane, &f, NULL, &e) == LS_EFIELD, "no paste");
     REFUSED(p.face = NULL, "no face");
     REFUSED(p.source = NULL, "a colour match without source");
@@ -131,6 +134,8 @@ static void pastes(void)
     REFUSED(p.roll_rad = NAN, "a roll that is no number");
     REFUSED(p.mouth[2] = 0, "a mouth without width");
     REFUSED(p.mouth[0] = NAN, "a mouth nowhere");
+    REFUSED((p.mask = LS_MASK_LOWER_FACE, p.mouth[1] = NAN), "a lower face nowhere");
+    REFUSED((p.mask = LS_MASK_RECTANGLE, p.mouth[3] = -1), "lips of a negative height");
     good.exact = true;
     good.mask = (enum ls_mask)9;
     good.feather_px = NAN;
