@@ -8,12 +8,15 @@
 
 bool ls_session_hungry(const struct ls_session *s)
 {
-    if (s->failing || s->done || s->half_closed || s->finish_sent || s->shots_over)
+    if (s->failing || s->done || s->half_closed || s->finish_sent)
         return false;
-    // A caller's boxes are awaited like any input.
+    // A caller's boxes are awaited like any input, also when all frames are there: that no more come
+    // is told by the half-close alone.
     if (s->job.face.choose == LS_CHOOSE_GIVEN && !s->job.face.box_fixed && s->shot_count > 0 &&
         !s->shot[0]->spotted)
         return true;
+    if (s->shots_over)
+        return false;
     return (!s->audio_ended_input && ls_decode_hungry(s->audio)) ||
            (!s->video_ended_input && ls_decode_hungry(s->video));
 }

@@ -3,6 +3,7 @@
 # over a few frames around a silence and a missing face, by no step that shows, and never across a cut;
 # nothing outside the face changes; a still head's box stands still; a tilted head is told how far.
 import subprocess
+import time
 
 import numpy as np
 
@@ -105,6 +106,27 @@ def cut(server):
           info[21].action == pb.FRAME_ACTION_SILENT, [f.opacity for f in info[18:24]])
 
 
+def few_regions(server):
+    """A caller whose boxes end before its frames, and who half-closes late."""
+    sound, picture = voice((0, 0.4), seconds=0.4), frames_of(seconds=0.4)
+    c = config(box=False)
+    c.face.choose = pb.FACE_CHOICE_GIVEN
+    left, top, right, bottom = BOX
+
+    def requests():
+        yield pb.SyncRequest(config=c)
+        yield pb.SyncRequest(regions=pb.Regions(regions=[
+            pb.Region(box=pb.Box(left=left, top=top, right=right, bottom=bottom))] * 4))
+        yield from _stubs.pieces(sound, picture)
+        time.sleep(1)
+
+    with server.channel() as channel:
+        result = _stubs.run_call(channel, requests(), timeout=20)
+    info = [f for m in result.messages if m.WhichOneof("response") == "frames" for f in m.frames.frames]
+    opacity = [round(f.opacity, 2) for f in info]
+    check("boxes that end early", result.ok() and opacity == [1, 0.85, 0.5, 0.15] + [0] * 6, (result, opacity))
+
+
 def detected(server):
     """With the detector: a face that is lost and found, one on both sides of a cut, one that stands."""
     sound = voice((0, 2))
@@ -155,6 +177,7 @@ def main():
     with _stubs.start_server() as server:
         silence_in_the_middle(server)
         cut(server)
+        few_regions(server)
         if _stubs.has_face():
             detected(server)
             tilted(server)
