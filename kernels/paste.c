@@ -37,33 +37,40 @@ static int first_sample(double edge, double scale, double at, int count)
     return (int)fmin(fmax(ceil((edge - at) / scale), 0), count);
 }
 
-void ls_paste_window(struct ls_int_box *out, const struct ls_paste *paste,
-                     const struct ls_plane *plane)
+void ls_paste_window_of(struct ls_int_box *out, const struct ls_paste *paste,
+                        const struct ls_plane *plane, const struct ls_box *part)
 {
     double x0 = INFINITY, y0 = INFINITY, x1 = -INFINITY, y1 = -INFINITY, x, y;
-    struct ls_int_box pixels;
+    struct ls_int_box window;
     struct ls_turn turn;
-    struct ls_box b;
 
-    *out = (struct ls_int_box){0, 0, 0, 0};
-    ls_paste_extent(&pixels, paste);
-    if (pixels.x0 == pixels.x1)
-        return;
-    ls_paste_bounds(&b, paste);
     ls_turn_init(&turn, &paste->box, paste->roll_rad);
     for (int i = 0; i < 4; i++) {
-        ls_turn_frame(&x, &y, &turn, i % 2 ? b.x1 : b.x0, i / 2 ? b.y1 : b.y0);
+        ls_turn_frame(&x, &y, &turn, i % 2 ? part->x1 : part->x0, i / 2 ? part->y1 : part->y0);
         x0 = fmin(x0, x);
         x1 = fmax(x1, x);
         y0 = fmin(y0, y);
         y1 = fmax(y1, y);
     }
-    pixels.x0 = first_sample(x0, plane->scale, plane->x_at, plane->width);
-    pixels.y0 = first_sample(y0, plane->scale, plane->y_at, plane->height);
-    pixels.x1 = first_sample(x1, plane->scale, plane->x_at, plane->width);
-    pixels.y1 = first_sample(y1, plane->scale, plane->y_at, plane->height);
-    if (pixels.x0 < pixels.x1 && pixels.y0 < pixels.y1)
-        *out = pixels;
+    window.x0 = first_sample(x0, plane->scale, plane->x_at, plane->width);
+    window.y0 = first_sample(y0, plane->scale, plane->y_at, plane->height);
+    window.x1 = first_sample(x1, plane->scale, plane->x_at, plane->width);
+    window.y1 = first_sample(y1, plane->scale, plane->y_at, plane->height);
+    *out =
+        window.x0 < window.x1 && window.y0 < window.y1 ? window : (struct ls_int_box){0, 0, 0, 0};
+}
+
+void ls_paste_window(struct ls_int_box *out, const struct ls_paste *paste,
+                     const struct ls_plane *plane)
+{
+    struct ls_int_box pixels;
+    struct ls_box b;
+
+    ls_paste_extent(&pixels, paste);
+    ls_paste_bounds(&b, paste);
+    *out = (struct ls_int_box){0, 0, 0, 0};
+    if (pixels.x0 < pixels.x1)
+        ls_paste_window_of(out, paste, plane, &b);
 }
 
 void ls_paste_extent(struct ls_int_box *out, const struct ls_paste *paste)

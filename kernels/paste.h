@@ -24,6 +24,9 @@ void ls_paste_bounds(struct ls_box *out, const struct ls_paste *paste);
 // The samples of a plane of the frame that may be written; empty (all 0) or inside the plane.
 void ls_paste_window(struct ls_int_box *out, const struct ls_paste *paste,
                      const struct ls_plane *plane);
+// The same of a part of the face.
+void ls_paste_window_of(struct ls_int_box *out, const struct ls_paste *paste,
+                        const struct ls_plane *plane, const struct ls_box *part);
 // The pixels of the face whose centres the mask covers. Empty (all 0) if there are none: then
 // nothing is written.
 void ls_paste_extent(struct ls_int_box *out, const struct ls_paste *paste);

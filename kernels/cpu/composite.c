@@ -30,8 +30,9 @@ struct channel {
     struct ls_plane plane;
     struct ls_turn turn;
     struct ls_mask_shape shape;
-    const float *made; // [side][side]
-    const float *seen; // [96][96]; NULL: chroma, which has no grain and is mixed plainly
+    struct ls_box part; // of the face: outside of it nothing changes
+    const float *made;  // [side][side]
+    const float *seen;  // [96][96]; NULL: chroma, which has no grain and is mixed plainly
     int side;
     float black;
 };
@@ -390,7 +391,7 @@ static void put_channel(const struct channel *c, float (*room)[FINE * STRIP])
 {
     struct ls_int_box window, strip;
 
-    ls_paste_window(&window, c->paste, &c->plane);
+    ls_paste_window_of(&window, c->paste, &c->plane, &c->part);
     strip = window;
     if (c->turn.sine != 0) {
         pad(room[0], c->detail->keep, SIZE);
@@ -408,6 +409,30 @@ static void put_channel(const struct channel *c, float (*room)[FINE * STRIP])
     }
 }
 
+// What of the face changes: the mask, where the source is not kept as it is, and what the kernel
+// reaches from there. False if nothing does.
+static bool find_part(struct channel *c)
+{
+    float reach = 2 + 2 * fmaxf(ls_detail_widen((float)c->turn.width / 2, SIZE),
+                                ls_detail_widen((float)c->turn.height / 2, SIZE));
+    struct ls_box *b = &c->part, got = {SIZE, SIZE, 0, 0};
+
+    for (int y = 0; y < SIZE; y++)
+        for (int x = 0; x < SIZE; x++)
+            if (c->detail->keep[y * SIZE + x] < 1) {
+                got.x0 = fminf(got.x0, (float)x);
+                got.y0 = fminf(got.y0, (float)y);
+                got.x1 = fmaxf(got.x1, (float)x + 1);
+                got.y1 = fmaxf(got.y1, (float)y + 1);
+            }
+    ls_paste_bounds(b, c->paste);
+    b->x0 = fmaxf(b->x0, got.x0 - reach);
+    b->y0 = fmaxf(b->y0, got.y0 - reach);
+    b->x1 = fminf(b->x1, got.x1 + reach);
+    b->y1 = fminf(b->y1, got.y1 + reach);
+    return got.x0 < got.x1 && b->x0 < b->x1 && b->y0 < b->y1;
+}
+
 int ls_cpu_composite(struct ls_cpu_paste *room, const struct ls_frame *frame,
                      const struct ls_paste *paste, struct ls_err *err)
 {
@@ -421,7 +446,7 @@ int ls_cpu_composite(struct ls_cpu_paste *room, const struct ls_frame *frame,
         ls_detail_widen((float)c.turn.width / (float)chroma, SIZE) > WIDEN_MAX ||
         ls_detail_widen((float)c.turn.height / (float)chroma, SIZE) > WIDEN_MAX)
         return ls_ref_composite(frame, paste, err);
-    if (!ls_detail_make(&room->detail, frame, paste))
+    if (!ls_detail_make(&room->detail, frame, paste) || !find_part(&c))
         return LS_OK;
     ls_mask_init(&c.shape, paste);
     c.black = rgb || frame->full_range ? 0 : 16;
