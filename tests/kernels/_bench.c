@@ -153,7 +153,8 @@ static void subject_init(struct subject *s)
                                  .feather_px = 8,
                                  .mouth = {0.5f, 0.79f, 0.24f, 0.17f},
                                  .colour_match = 1,
-                                 .strength = 1};
+                                 .strength = 1,
+                                 .sharpness = 1};
 }
 
 static void subject_done(struct subject *s)
