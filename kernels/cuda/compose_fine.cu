@@ -15,6 +15,7 @@ struct tile {
     float row[SIDE * SIDE];      // summed along rows
     struct ls_int_box box;       // of the doubled map
 };
+static_assert(sizeof(struct tile) <= 48 << 10, "what every device gives a block");
 
 // The box with `margin` around the tile, cut at the map.
 LS_DEVICE struct ls_int_box with_margin(int tile, int margin)

@@ -20,6 +20,7 @@ struct work {
     float partial[SUMS_MAX][WARPS];
     float weight[CELLS];
 };
+static_assert(sizeof(struct work) <= 48 << 10, "what every device gives a block");
 
 // Each of `COUNT` numbers summed over the block's threads, in one order whatever the batch is.
 template <int COUNT> LS_DEVICE void sum_all(float *sum, struct work *s)
