@@ -10,8 +10,8 @@ bool ls_session_hungry(const struct ls_session *s)
 {
     if (s->failing || s->done || s->half_closed || s->finish_sent)
         return false;
-    // A caller's boxes are awaited like any input, also when all frames are there: that no more come
-    // is told by the half-close alone.
+    // A caller's boxes are awaited like any input, also when all frames are there: that no more
+    // come is told by the half-close alone.
     if (s->job.face.choose == LS_CHOOSE_GIVEN && !s->job.face.box_fixed && s->shot_count > 0 &&
         !s->shot[0]->spotted)
         return true;
