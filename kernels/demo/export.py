@@ -17,6 +17,7 @@ META = {
                    "JASA 120(5), 2006; CC BY 4.0) and on voices of LibriSpeech (CC BY 4.0)",
     "topology": "Wav2Lip-96, reduced widths",
     "paste_mask": "MOUTH",
+    "input_levels": "face",
 }
 
 

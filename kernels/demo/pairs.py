@@ -161,7 +161,7 @@ class Pairs:
         """-> windows [n][1][80][16], targets and references [n][3][96][96], mouths [n][2], measures of the targets'
         mouths [n][3] (mean 0, spread 1)."""
         one = [self._one() for _ in range(count)]
-        both = vary.light(np.stack([o[0] for o in one]), self.rng)
+        both = vary.level(vary.light(np.stack([o[0] for o in one]), self.rng))
         mouth = np.stack([o[3] for o in one]).astype(np.float32)
         for k in np.nonzero(self.rng.random(count) < HIDDEN)[0]:
             self._hide(both[k, 1], mouth[k])

@@ -116,10 +116,24 @@ def light(x, rng):
     """[n][2][96][96][3] 0..1: exposure, colour, contrast, dark and pale skin, grey films; one for both of a pair."""
     count = len(x)
     each = lambda draw: draw.astype(np.float32).reshape(count, 1, 1, 1, -1)  # noqa: E731
-    gain = each(rng.uniform(0.65, 1.25, (count, 1)) * rng.uniform(0.85, 1.15, (count, 3)))
+    gain = each(rng.uniform(0.5, 1.1, (count, 1)) * rng.uniform(0.85, 1.15, (count, 3)))
     x = np.power(x.clip(1e-3, 1.2), each(np.exp(rng.normal(0.1, 0.33, count)))) * gain
     mean = x[:, :1].mean((2, 3, 4), keepdims=True)
     x = (x - mean) * each(rng.uniform(0.7, 1.5, count)) + mean
     colour = each(rng.uniform(0.4, 1.3, count) * (rng.random(count) > 0.08))
     grey = x.mean(4, keepdims=True)
     return (grey * (1 - colour) + x * colour).clip(0, 1)
+
+
+# The levels of a face: what the server does to faces before the network sees them, and undoes afterwards, when the
+# weights' metadata say input_levels = "face" (kernels/levels.h has the same numbers).
+LEVELS_ROWS, LEVELS_COLUMNS, LEVELS_MEAN, LEVELS_SPREAD, LEVELS_LEAST = slice(20, 88), slice(20, 76), 0.5, 0.2, 6 / 255
+
+
+def level(pairs):
+    """[n][2][96][96][3] 0..1: each channel of the reference gets the same mean and spread on every face, and the
+    target goes with it: people and lights differ less than the pictures of them."""
+    inner = pairs[:, 1, LEVELS_ROWS, LEVELS_COLUMNS]
+    mean = inner.mean((1, 2))[:, None, None, None]
+    spread = np.maximum(inner.std((1, 2)), LEVELS_LEAST)[:, None, None, None]
+    return (LEVELS_MEAN + LEVELS_SPREAD * (pairs - mean) / spread).clip(0, 1)
