@@ -51,10 +51,8 @@ cd "$root"
 docker/deps.sh --picture
 mkdir -p "$out" bench/results
 [ -d "${LS_SHARED:-../shared}/media" ] || echo "SKIP: no ../shared/media: next to nothing can be measured" >&2
-if [ ! -x "$build/lipstreamd" ] || [ "$build" = "$programs" ]; then
-    targets=(lipstreamd lipstream-decode lipstream)
-fi
-targets+=(bench_picture_faces bench_wide test_unit_exact test_golden_paste test_golden_crop test_golden_net)
+targets=(bench_picture_faces bench_wide lipstream-decode test_unit_exact test_golden_{paste,crop,net})
+[ "$build" != "$programs" ] || targets+=(lipstreamd lipstream)
 if ! { { [ -f $programs/build.ninja ] || cmake -S . -B $programs -G Ninja -DLS_TESTS=ON; } &&
     cmake --build $programs -j "$(nproc)" --target "${targets[@]}"; } >"$out/build.log" 2>&1; then
     tail -n 20 "$out/build.log" >&2

@@ -249,9 +249,12 @@ class Clip:
         self.close()
 
 
+_numbers = itertools.count(1)
+
+
 class Service:
     def __init__(self, build, weights=None, detector=None):
-        self.build, self.numbers = build, itertools.count(1)
+        self.build = build
         os.makedirs(WORK, exist_ok=True)
         self.log = os.path.join(WORK, "server.log")
         options = [o for name, value in (("--model", weights), ("--detector", detector)) if value
@@ -289,7 +292,7 @@ class Service:
 
     def sync(self, face, raw=None, voice=None, **named):
         """-> Clip. raw: what still_frames and rgb_frames say of theirs; RGB24 comes back as it is."""
-        out = work("out-%d.raw" % next(self.numbers))
+        out = work("out-%d.raw" % next(_numbers))
         rows = out + ".csv"
         options = ["--container", "none", "--frame-info", rows]
         rgb24 = bool(raw) and raw.endswith("rgb24")

@@ -8,7 +8,8 @@ seconds. Definitions:
 opening      distance between the inner edges of upper and lower lip (mesh points 13-14 twice, 82-87 and 312-317 once)
              along the face's own vertical, over the distance between the eyes' centres.
 lag, r       the shift s within +-200 ms at which Pearson's r of opening(t) and known(t - s) is greatest, refined below
-             a frame by a parabola; positive: the mouth is late. r is that at lag 0, r_best that at the lag.
+             a frame by a parabola; positive: the mouth is late. r is that at lag 0, r_best that at the lag. Of several
+             clips: the mean of their r.
 amplitude    98th less 2nd percentile of the opening.
 closures     share of p, b, m during which (+-40 ms) the least opening is under 15 % of the clip's maximum. Maximum:
              98th percentile. Zero: the opening that the mesh shows for that face's closed lips (`rest`), for its model
@@ -165,18 +166,10 @@ def partial(a, b, given):
 
 
 def correlation(clips, step_s=0.005):
-    """clips: [(times, opening, known)], known a function of times. Several clips count together, each with its own
-    mean. -> r, r_best, lag_s."""
+    """clips: [(times, opening, known)], known a function of times. Several clips count the same each: r is the mean of
+    theirs, and the lag is that of its greatest. -> r, r_best, lag_s."""
     lags = np.arange(-LAG_MAX_S, LAG_MAX_S + step_s / 2, step_s)
-    own = [np.asarray(o, float) - np.mean(o) for _, o, _ in clips]
-    power = sum((o * o).sum() for o in own)
-    rs = []
-    for lag in lags:
-        want = [np.asarray(known(t - lag), float) for t, _, known in clips]
-        want = [w - w.mean() for w in want]
-        scale = np.sqrt(power * sum((w * w).sum() for w in want))
-        rs.append(sum((o * w).sum() for o, w in zip(own, want)) / scale if scale > 0 else 0.0)
-    rs = np.array(rs)
+    rs = np.array([np.mean([pearson(o, known(t - lag)) for t, o, known in clips]) for lag in lags])
     best = int(np.argmax(rs))
     lag, r_best = lags[best], rs[best]
     if 0 < best < len(lags) - 1:

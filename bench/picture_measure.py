@@ -420,9 +420,10 @@ def checkpoints(bench, programs, build):
             with service.sync(*cases.rgb_frames(path), profile="wav2lip-exact", voice=voice) as out:
                 bench.row("full-width network, WAV2LIP_EXACT: frames synced", 100 * float(out.synced.mean()), "%")
     for test in ("unit_exact", "golden_paste", "golden_crop", "golden_net"):
-        path = next((p for p in (os.path.join(programs, "tests", "test_" + test),) if os.path.exists(p)), None)
-        if path:
-            code = subprocess.run([path], cwd=cases.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE).returncode
+        path = os.path.join(programs, "tests", "test_" + test)
+        if os.path.exists(path):
+            code = subprocess.run([path], cwd=cases.ROOT, env=dict(os.environ, LS_BUILD=programs),
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE).returncode
             bench.row("goldens of the original, %s" % test.replace("_", "/"), float(code == 0), "1 = equal")
         else:
             cases.skip("goldens: test_%s is not built" % test)

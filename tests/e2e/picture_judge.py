@@ -38,7 +38,10 @@ def sync():
     noise *= np.std(known(t)) / np.std(noise)
     near("r of half signal, half noise", judge.correlation([(t, known(t) + noise, known)])[0], 0.71, 0.12)
     check("r of a constant", judge.correlation([(t, np.ones(len(t)), known)])[0] == 0)
-    near("each clip has its own mean", judge.correlation([(t, known(t), known), (t, known(t) + 5, known)])[0], 1, 1e-6)
+    far = judge.correlation([(t, known(t), known), (t, 0.01 * known(t) + 5, known)])[0]
+    near("clips of another height and strength", far, 1, 1e-6)
+    lost = judge.correlation([(t, 9 * known(t), known), (t, 0.01 * rng.normal(size=len(t)), known)])[0]
+    near("a clip that does not move counts", lost, 0.5, 0.2)
     given = rng.normal(size=400)
     a, b = given + 0.3 * rng.normal(size=400), given + 0.3 * rng.normal(size=400)
     check("what two have in common", judge.pearson(a, b) > 0.85)
