@@ -164,8 +164,11 @@ def tilted(server):
         box, roll = info[5].box, info[5].roll_degrees
         boxes[degrees] = (roll, box.right - box.left)
     upright = boxes[0]
+    own = (boxes[20][0] + boxes[-20][0]) / 2
+    check("hardly turned", abs(upright[0]) <= abs(own) + 0.5, (upright[0], own))
     for degrees, (roll, width) in boxes.items():
-        check("turned by %d" % degrees, abs(roll - upright[0] - degrees) < 4, roll)
+        if degrees:  # small turns are left as they are
+            check("turned by %d" % degrees, abs(roll - own - degrees) < 4, roll)
         check("as wide as upright at %d" % degrees, abs(width / upright[1] - 1) < 0.1, width / upright[1])
     c = config(box=False)
     c.face.align = pb.FACE_ALIGN_NONE
