@@ -13,7 +13,8 @@ lag, r       the shift s within +-200 ms at which Pearson's r of opening(t) and 
 amplitude    98th less 2nd percentile of the opening.
 closures     share of p, b, m during which (+-40 ms) the least opening is under 15 % of the clip's maximum. Maximum:
              98th percentile. Zero: the opening that the mesh shows for that face's closed lips (`rest`), for its model
-             is off by a little that differs from face to face; `closures_raw` takes 0 as zero. chance: the same for
+             is off by a little that differs from face to face. "From its own rest": zero is what it shows where the
+             voice pauses, which forgives lips that never quite meet. "Raw": zero is 0. chance: the same for
              windows of the same length everywhere in speech where no p, b or m is within 120 ms.
 stillness    standard deviation of the opening in silence over that in speech.
 seam         mean |gradient of luma along the mask's normal| over the mask's edge in the output, over the same in the
@@ -156,13 +157,6 @@ def pearson(a, b):
     a, b = a - np.mean(a), b - np.mean(b)
     scale = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / scale) if scale > 0 else 0.0
-
-
-def partial(a, b, given):
-    """Pearson's r of a and b when what both have of `given` is taken out: GRID's sentences all begin and end at the
-    same times, so that any two of them correlate."""
-    rest = lambda x: x - np.polyval(np.polyfit(given, x, 1), given)  # noqa: E731
-    return pearson(rest(a), rest(b))
 
 
 def correlation(clips, step_s=0.005):

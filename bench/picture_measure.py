@@ -108,9 +108,9 @@ class Bench:
 
 
 def rests(bench):
-    """Opening that the mesh shows for each face's closed lips: the least (5th percentile) of GRID's people, all of whose
-    sentences have a p, b or m or a rest; the presenter's and Hopper's, whose lips are closed; of other faces it is not
-    known and is taken as the middle of those."""
+    """Opening that the mesh shows for each face's closed lips: the least (5th percentile) of GRID's people, all of
+    whose sentences have a p, b or m or a rest; the presenter's and Hopper's, whose lips are closed; of other faces it
+    is not known and is taken as the middle of those."""
     known = {}
     for name, path in cases.faces(("s2", "s34", "lbbc2a", "presenter", "hopper")).items():
         source = bench.source(path)
@@ -123,7 +123,7 @@ def rests(bench):
 def known_voices(bench):
     """Unseen voices on unseen faces, against the known opening."""
     names = list(voices.UNSEEN)
-    jobs, clips, closed = [], {}, []
+    jobs, clips, closed, copied = [], {}, [], []
     for k, (name, path) in enumerate(cases.faces(("hopper", "s34", "presenter") if bench.quick else None).items()):
         for i, voice in enumerate(names):
             if not bench.quick or i == 2 * k:
@@ -138,7 +138,9 @@ def known_voices(bench):
                 bench.sheets.append(("talk", name, source, keep(bench, path, wav_path, out, source, phones)))
         known = lambda t, p=phones: voices.opening(p, t)  # noqa: E731
         spans, speech = voices.closures(phones), (phones[0][1], phones[-1][0])
-        zeros = (bench.rest.get(name, bench.rest_usual), 0)
+        zeros = (bench.rest.get(name, bench.rest_usual), own_rest(times, o, phones), 0)
+        if name in ("s2", "s34", "lbbc2a"):
+            copied.append(judge.pearson(o, source.opening[source.at(out)]))
         closed.append([judge.closures(times, o, spans, zero, speech=speech) for zero in zeros])
         if name not in clips:
             bench.curves.append(("%s, %s" % (name, voice), times, o, known(times), spans))
@@ -151,12 +153,23 @@ def known_voices(bench):
     for name, several in clips.items():
         bench.sync_rows("known opening, %s:" % name, several)
     bench.sync_rows("known opening, all:", [clip for several in clips.values() for clip in several])
-    for i, what in enumerate(("closures", "closures raw")):
+    for i, what in enumerate(("closures", "closures from its own rest", "closures raw")):
         part = [c[i] for c in closed if c[i][1]]
         count = sum(n for _, n, _ in part)
         bench.row("known opening, all: %s" % what, 100 * sum(s * n for s, n, _ in part) / count, "%")
         bench.row("known opening, all: %s by chance" % what, 100 * float(np.nanmean([c for _, _, c in part])), "%")
     bench.row("known opening, all: p b m", count, "closures")
+    if copied:
+        bench.row("known opening, GRID's people: r with the picture's own mouth", float(np.mean(copied)), "1")
+
+
+def own_rest(times, o, phones):
+    """What the mesh sees of the output's own lips where the voice pauses: their least 300 ms."""
+    quiet = np.zeros(len(times), bool)
+    for begin, end, name in phones:
+        if voices.kind_of(name)[0] == "rest" and end - begin > 0.15:
+            quiet |= (times > begin + 0.04) & (times < end - 0.04)
+    return float(np.sort(o[quiet])[: max(1, round(0.3 / (times[1] - times[0])))].mean()) if quiet.any() else 0.0
 
 
 def keep(bench, path, wav_path, out, source, phones, count=14, first=6):
@@ -177,7 +190,7 @@ def keep(bench, path, wav_path, out, source, phones, count=14, first=6):
 def grid_people(bench):
     """Held-out people of GRID: the voice of one clip on another clip of the same person, against what the person's own
     lips did; the same on its own clip; and the known opening against the person's lips, as a measure of that one."""
-    crossed, same, teacher, stolen, jobs = [], [], [], [], []
+    crossed, same, teacher, jobs = [], [], [], []
     for person in cases.HELD_OUT:
         paths = grid_clips(person)[1 : 4 if bench.quick else 11]
         if not paths:
@@ -191,13 +204,11 @@ def grid_people(bench):
         t = np.arange(min(len(out), len(speaker.opening))) / 25
         with out:
             o = picture.see(bench, out)[: len(t)]
-            mouth = picture.opening[picture.at(out)][: len(t)]
         (same if path == other else crossed).append((t, o, own))
         if path == other:
             phones = voices.align(voices.read_wav(cases.own_voice(path)), voices.grid_sentence(os.path.basename(path)))
             teacher.append((t, own(t), lambda x, p=phones: voices.opening(p, x)))
             continue
-        stolen.append(judge.partial(o, mouth, own(t)))
         if len(crossed) in (1, 11):
             bench.curves.append(("voice of %s on another clip" % os.path.basename(path), t, o, own(t), []))
     if not crossed:
@@ -205,14 +216,14 @@ def grid_people(bench):
     bench.sync_rows("GRID, another clip:", crossed)
     bench.sync_rows("GRID, same clip:", same)
     bench.sync_rows("GRID, known opening against their own lips:", teacher)
-    bench.row("GRID, another clip: partial r with the picture's own mouth", float(np.mean(stolen)), "1")
     ratio = [judge.amplitude(o) / judge.amplitude(own(t)) for t, o, own in crossed]
     bench.row("GRID, another clip: amplitude against their own", float(np.mean(ratio)), "1")
 
 
 def stillness(bench):
     """Speech, 1.5 s of silence, speech. The first 300 ms and the last 150 ms of the silence do not count: the voice
-    must be quiet for 200 ms before the service calls it silence, and lips are ahead of the sound."""
+    must be quiet for 200 ms before the service calls it silence, and lips are ahead of the sound. The presenter's head
+    moves and her own lips stay closed: what the mesh sees of them moves with the head, and is taken off."""
     wav, phones = voices.espeak("Maybe people become happy at home.", *voices.UNSEEN["espeak us+m2"][1:])
     for room, dbfs in (("digital silence", None), ("room noise", -58)):
         quiet = voices.silence(1.5, dbfs)
@@ -229,6 +240,7 @@ def stillness(bench):
                 source = bench.source(face)
                 with bench.service.sync(face, voice=path, silence=policy, fit_audio_longer="ping-pong") as out:
                     o = source.see(bench, out)
+                    o = o if source.still else o - source.opening[source.at(out)]
                     t = np.arange(len(out)) / out.rate
                 ratios.append(judge.stillness(t, o, (begin + 0.3, begin + 1.35), (0.1, begin - 0.1)))
                 bench.row("%s, %s, %s: stillness" % (room, policy, name), 100 * ratios[-1], "%")

@@ -139,7 +139,7 @@ h3{margin:14px 0 4px}img{max-width:100%;display:block}.sheet td:first-child{widt
 
 def write(bench, path, facts, looks):
     """facts: [(name, text)] of the run; looks: videos beside the page."""
-    out = ["<!doctype html><meta charset=utf-8><title>Lipstream: the picture, measured</title><style>%s</style>" % STYLE,
+    out = ["<!doctype html><meta charset=utf-8><title>Lipstream: the picture</title><style>%s</style>" % STYLE,
            "<h1>The picture, measured</h1><table>"]
     out += ["<tr><td>%s<td>%s" % (html.escape(k), html.escape(v)) for k, v in facts]
     out.append("</table><h2>Aims</h2><table><tr><th>figure<th>default<th>original's paste<th>aim<th>")
