@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The border of arithmetic: every argument of every operation is checked here, once, for all back
-// ends, which then only assert. A fault is the caller's (LS_EFIELD), except samples that no decoder
-// should give (LS_EMEDIA). Calls belong to the lane's thread.
+// The border of arithmetic: every argument of every operation is checked here (the generator's in
+// generate.c), once, for all back ends, which then only assert. A fault is the caller's
+// (LS_EFIELD), except samples that no decoder should give (LS_EMEDIA). Calls belong to the lane's
+// thread.
 #include "backend.h"
 
 #ifdef __x86_64__
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lane.h"
 #include "mel.h"
 #include "module.h"
 
@@ -24,25 +26,9 @@ enum {
     LONG_SIDE_MAX = 1280,
 };
 #define COORDINATE_MAX 32768.0f // four times the largest frame
-#define SAMPLE_MAX     65536.0f // a voice is -1..1; decoders overshoot, but not so much
 #define FEATHER_MAX    24.0f
 #define ROLL_MAX       1.0f // radians: heads lean, but do not stand on their side
 #define SHARPNESS_MAX  2.0f
-
-struct ls_backend {
-    const struct ls_backend_ops *ops;
-    void *be;
-    const struct ls_model *model;
-    int batch_max;
-    char processor[64]; // the host's
-    char note[320];
-};
-
-struct ls_lane {
-    const struct ls_backend *backend;
-    void *lane;
-    int flying; // batches of faces begun and not finished
-};
 
 static bool among(const char *name, const char *const *names)
 {
@@ -253,6 +239,26 @@ int ls_backend_copy(struct ls_backend *be, const struct ls_copy *copy, struct ls
     return be->ops->copy(be->be, c, err);
 }
 
+static int alloc_levels(struct ls_lane *lane, struct ls_err *err)
+{
+    size_t items = (size_t)lane->backend->batch_max;
+
+    if (!lane->backend->model->input_levels)
+        return 0;
+    lane->levelled = malloc(items * LS_FACE_SIZE * LS_FACE_SIZE * 3);
+    lane->levels = malloc(items * sizeof *lane->levels);
+    return lane->levelled && lane->levels
+               ? 0
+               : ls_fail(err, LS_ENOMEM, "no memory for a lane's levelled faces");
+}
+
+static void free_lane(struct ls_lane *lane)
+{
+    free(lane->levelled);
+    free(lane->levels);
+    free(lane);
+}
+
 int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err)
 {
     struct ls_lane *l = calloc(1, sizeof *l);
@@ -261,9 +267,11 @@ int ls_lane_open(struct ls_lane **out, struct ls_backend *be, struct ls_err *err
     if (!l)
         return ls_fail(err, LS_ENOMEM, "no memory for a lane");
     l->backend = be;
-    r = be->ops->lane_open(&l->lane, be->be, err);
+    r = alloc_levels(l, err);
+    if (r == 0)
+        r = be->ops->lane_open(&l->lane, be->be, err);
     if (r < 0) {
-        free(l);
+        free_lane(l);
         return r;
     }
     *out = l;
@@ -275,7 +283,7 @@ void ls_lane_close(struct ls_lane **lane)
     if (!lane || !*lane)
         return;
     (*lane)->backend->ops->lane_close(&(*lane)->lane);
-    free(*lane);
+    free_lane(*lane);
     *lane = NULL;
 }
 
@@ -350,7 +358,7 @@ static int check_mel(const struct ls_mel_job *j, struct ls_err *err)
         return ls_fail(err, LS_EFIELD, "columns %lld + %d need samples %lld to %lld",
                        (long long)j->first, j->count, (long long)first, (long long)last);
     for (int64_t i = first; i <= last; i++)
-        if (!within(j->pcm[i - j->pcm_first], -SAMPLE_MAX, SAMPLE_MAX))
+        if (!within(j->pcm[i - j->pcm_first], -LS_SAMPLE_MAX, LS_SAMPLE_MAX))
             return ls_fail(err, LS_EMEDIA, "sample %lld of the voice is not a sane number",
                            (long long)i);
     return 0;
@@ -424,69 +432,6 @@ int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
     return r < 0 ? r : lane->backend->ops->crop(lane->lane, out, frame, box, roll_rad, exact, err);
 }
 
-static bool sane_window(const float *mel) // [16][80]
-{
-    for (int i = 0; i < LS_MEL_WINDOW * LS_MEL_BANDS; i++)
-        if (!within(mel[i], -SAMPLE_MAX, SAMPLE_MAX))
-            return false;
-    return true;
-}
-
-static int check_generate(const struct ls_lane *lane, const struct ls_generate_job *j,
-                          struct ls_err *err)
-{
-    if (!j || j->count < 1 || j->count > lane->backend->batch_max)
-        return ls_fail(err, LS_EFIELD, "a batch of %d: 1 to %d are possible", j ? j->count : 0,
-                       lane->backend->batch_max);
-    if (!j->out || !j->face || !j->mel)
-        return ls_fail(err, LS_EFIELD, "a batch without faces or sound");
-    for (int i = 0; j->row_first && i < j->count; i++)
-        if (j->row_first[i] >= LS_FACE_SIZE)
-            return ls_fail(err, LS_EFIELD, "item %d: rows from %d on are none", i, j->row_first[i]);
-    for (int i = 0; i < j->count; i++)
-        if (!sane_window(j->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS))
-            return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number", i);
-    return 0;
-}
-
-int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel, int count,
-                struct ls_err *err)
-{
-    struct ls_generate_job job = {.out = out, .face = face, .mel = mel, .count = count};
-    int r = check_generate(lane, &job, err);
-
-    return r < 0 ? r : lane->backend->ops->generate(lane->lane, out, face, mel, count, err);
-}
-
-// For back ends that ask nothing.
-static int generate_wanted(struct ls_lane *lane, const struct ls_generate_job *job,
-                           struct ls_err *err)
-{
-    int r = 0;
-
-    for (int i = 0; r == 0 && i < job->count; i++)
-        if (job->wanted(job->user, i))
-            r = lane->backend->ops->generate(
-                lane->lane, job->out + (size_t)i * 3 * LS_FACE_SIZE * LS_FACE_SIZE,
-                job->face + (size_t)i * 3 * LS_FACE_SIZE * LS_FACE_SIZE,
-                job->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS, 1, err);
-    return r;
-}
-
-int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
-{
-    int r = check_generate(lane, job, err);
-
-    if (r == 0 && lane->backend->ops->generate_rows)
-        r = lane->backend->ops->generate_rows(lane->lane, job, err);
-    else if (r == 0 && job->wanted)
-        r = generate_wanted(lane, job, err);
-    else if (r == 0)
-        r = lane->backend->ops->generate(lane->lane, job->out, job->face, job->mel, job->count,
-                                         err);
-    return r;
-}
-
 // A paste's numbers; its pictures are the caller's to look at.
 static int check_mask(const struct ls_paste *p, struct ls_err *err)
 {
@@ -552,7 +497,7 @@ static int check_face(const struct ls_lane *lane, const struct ls_face_job *j, s
         r = ls_fail(err, LS_EFIELD, "an exact paste needs RGB24 frames");
     if (r == 0 && !j->mel)
         r = ls_fail(err, LS_EFIELD, "no sound");
-    if (r == 0 && !sane_window(j->mel))
+    if (r == 0 && !ls_mel_sane(j->mel))
         r = ls_fail(err, LS_EFIELD, "a mel value is not a sane number");
     return r;
 }

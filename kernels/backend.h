@@ -64,11 +64,15 @@ struct ls_paste {
 // What ls_generate_rows makes, ls_generate's arguments. Rows above row_first[i] of item i (0..95)
 // are not looked at and may come out black; the others are those of ls_generate but for rounding,
 // and the same for any batch. A back end may make more rows than asked for.
+// If the model says input_levels, faces get the same levels for the network and their own back
+// (levels.h) on this side of a back end's table: its generate and generate_rows know nothing of it.
 struct ls_generate_job {
     float *out;               // [count][96][96][3] BGR 0..1
     const uint8_t *face;      // [count][96][96][3] BGR
     const float *mel;         // [count][16][80]
     const uint8_t *row_first; // [count]; NULL: all rows of all
+    const bool *exact;        // [count], as of their pastes: faces that keep their levels whatever
+                              // the model says; NULL: none
     int count;                // 1..batch_max
     // Asked for an item before each step of its computation, on the calling thread; once false, the
     // rest of it is left out and its `out` means nothing. The others are not affected. A back end
@@ -77,7 +81,8 @@ struct ls_generate_job {
     void *user;
 };
 
-// One face of one frame on its way through a device: cut out, generated, put back.
+// One face of one frame on its way through a device: cut out, generated, put back; with the same
+// levels for the network if the model says so and the paste is not exact.
 struct ls_face_job {
     const struct ls_frame *frame; // no other job in flight may have the same one
     struct ls_paste paste;        // its face and source are ignored: they stay on the device
@@ -204,7 +209,7 @@ LS_MUST int ls_detect(struct ls_lane *lane, struct ls_face *out, int *count,
 LS_MUST int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *frame,
                     const struct ls_box *box, float roll_rad, bool exact, struct ls_err *err);
 // out [count][96][96][3] BGR 0..1; face [count][96][96][3] BGR; mel [count][16][80]: 16 consecutive
-// columns each. count: 1..batch_max.
+// columns each. count: 1..batch_max. No item is exact (ls_generate_job).
 LS_MUST int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel,
                         int count, struct ls_err *err);
 // ls_generate when only the lower rows are needed, which costs up to a third less: row_first is

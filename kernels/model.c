@@ -25,6 +25,19 @@ static void take_name(char name[64], const struct ls_weights *w, const char *pat
     snprintf(name, 64, "%s", given && *given ? given : base_name(path));
 }
 
+static int take_levels(bool *levels, const struct ls_weights *w, const char *path,
+                       struct ls_err *err)
+{
+    const char *given = ls_weights_meta(w, "input_levels");
+
+    // Whatever else a file may ask for, its faces would be wrong without it.
+    if (given && strcmp(given, "face") != 0)
+        return ls_fail(err, LS_EMODEL, "%s: input_levels \"%.32s\" is not known (face)", path,
+                       given);
+    *levels = given != NULL;
+    return 0;
+}
+
 static int open_generator(struct ls_model *m, const struct ls_model_params *params,
                           struct ls_err *err)
 {
@@ -52,6 +65,9 @@ static int open_generator(struct ls_model *m, const struct ls_model_params *para
             ls_fail_prefix(err, "%s", path);
         goto done;
     }
+    r = take_levels(&m->input_levels, w, path, err);
+    if (r < 0)
+        goto done;
     m->seeded = !path;
     if (path)
         take_name(m->generator_name, w, path);

@@ -16,6 +16,7 @@ struct ls_model {
     struct ls_net *generator; // residuals folded
     char generator_name[64];  // metadata "name", else the file's name
     char mask[16];            // metadata "paste_mask" ("MOUTH"), "" if the file names none
+    bool input_levels;        // metadata "input_levels" is "face": levels.h
     bool seeded;              // random weights: the pictures mean nothing
     struct ls_weights *detector_weights; // planned by the back ends, per input size
     enum ls_detector detector;           // told apart by the tensors in the file

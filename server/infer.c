@@ -28,6 +28,7 @@ struct ls_infer {
     float *mel;      // [batch_max][16][80]
     float *face;     // [batch_max][96][96][3]
     uint8_t *row;    // [batch_max], the first row that the paste reads
+    bool *exact;     // [batch_max], as of the paste
     int batch_max;
     float **column;          // [batch_max], of mel work
     struct ls_mel_job *mels; // [batch_max]
@@ -58,7 +59,8 @@ static bool alloc_buffers(struct ls_infer *infer)
     infer->mel = malloc(n * MEL_VALUES * sizeof(float));
     infer->face = malloc(n * FACE_VALUES * sizeof(float));
     infer->row = malloc(n);
-    return ok && infer->source && infer->mel && infer->face && infer->row;
+    infer->exact = malloc(n * sizeof(*infer->exact));
+    return ok && infer->source && infer->mel && infer->face && infer->row && infer->exact;
 }
 
 int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_max,
@@ -95,6 +97,7 @@ void ls_infer_close(struct ls_infer **infer)
     free((*infer)->mel);
     free((*infer)->face);
     free((*infer)->row);
+    free((*infer)->exact);
     free((*infer)->column);
     free((*infer)->mels);
     for (int i = 0; i < LS_INFER_DEPTH_MAX; i++) {
@@ -170,6 +173,7 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
             continue;
         memcpy(infer->mel + (size_t)n * MEL_VALUES, w->face.mel, sizeof(w->face.mel));
         infer->row[n] = (uint8_t)ls_paste_row_first(&w->face.paste);
+        infer->exact[n] = w->face.paste.exact;
         work[i] = work[n];
         work[n++] = w;
     }
@@ -197,6 +201,7 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
                                         .face = infer->source,
                                         .mel = infer->mel,
                                         .row_first = infer->row,
+                                        .exact = infer->exact,
                                         .count = n,
                                         .wanted = face_wanted,
                                         .user = &staged};
