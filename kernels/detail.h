@@ -24,9 +24,9 @@
 //   get D = gain1 h1(G) + gain2 h2(G), cut so that L + D does not leave the span of L in the 5 x 5
 //   pixels around by more than a fifth of it; then G is cut to 0..255.
 // 4 Steepening of channels of full resolution (Y, or B, G, R). The face in the frame's channel is
-//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and three times T = T + amount e
+//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and once T = T + amount e
 //   (T - B1 T) is cut to l..h, the smallest and largest of the 3 x 3 around T, with e = (h - l)^2 /
-//   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount = 2 sharpness
+//   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount = sharpness
 //   S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of a source that
 //   is soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut: to 0..1.
 // 5 Grain. limit = 3 sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
@@ -51,7 +51,7 @@ extern "C" {
 enum {
     LS_DETAIL_AREA = LS_FACE_SIZE * LS_FACE_SIZE,
     LS_DETAIL_FINE = 2 * LS_FACE_SIZE, // side of a doubled map
-    LS_DETAIL_STEPS = 3,               // of steepening
+    LS_DETAIL_STEPS = 1,               // of steepening
     LS_DETAIL_CELLS = LS_FACE_SIZE / 4,
 };
 
@@ -125,7 +125,7 @@ LS_ANYWHERE float ls_detail_amount(float fine, float coarse, const struct ls_pas
     float w = paste->box.x1 - paste->box.x0, h = paste->box.y1 - paste->box.y0;
     float larger = sqrtf(w * h) / LS_FACE_SIZE - 1, q = sqrtf(fine / fmaxf(coarse, 1e-6f));
 
-    return 2 * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
+    return paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
            ls_detail_cut(2 * larger + 0.5f, 0, 1);
 }
 

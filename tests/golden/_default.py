@@ -178,14 +178,14 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
     made = np.where(inside[:, :, None], np.clip(made + more[:, :, None], 0, 255), made)
     a = np.where(inside, mask, 0)
     q = root_mean(a, hc[0]**2) / max(root_mean(a, hc[1]**2), 1e-3)
-    amount = 2 * s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
+    amount = s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
     return made, k, 3 * s * root_mean(a * (1 - a) * k, np.minimum(hc[0]**2, 64)), amount
 
 
 def fine(g, amount):
     w = weights((np.arange(192) + 0.5) / 2 - 0.5, 1, 96)
     t = w @ g @ w.T
-    for _ in range(3 if amount > 0 else 0):
+    for _ in range(1 if amount > 0 else 0):
         low, high = around(t, 1)
         e = (high - low)**2 / ((high - low)**2 + 64)
         t = np.clip(t + amount * e * (t - blur(t, B1)), low, high)
