@@ -127,7 +127,7 @@ def light(x, rng):
 
 # The levels of a face: what the server does to faces before the network sees them, and undoes afterwards, when the
 # weights' metadata say input_levels = "face" (kernels/levels.h has the same numbers).
-LEVELS_ROWS, LEVELS_COLUMNS, LEVELS_MEAN, LEVELS_SPREAD, LEVELS_LEAST = slice(20, 88), slice(20, 76), 0.5, 0.2, 6 / 255
+LEVELS_ROWS, LEVELS_COLUMNS, LEVELS_MEAN, LEVELS_SPREAD, LEVELS_LEAST = slice(20, 88), slice(20, 76), 0.5, 0.17, 6 / 255
 
 
 def level(pairs):
