@@ -4,8 +4,8 @@
 // a face gets them before the network sees it (both its masked half and its reference), and what
 // the network makes gets the face's own back. kernels/demo/vary.py (level) is the training's side.
 // With x a byte / 255, m and d its channel's mean and spread in the window below:
-//   x' = 0.5 + 0.2 (x - m) / d, cut to 0..1, rounded to a byte again,
-//   y' = m + (y - 0.5) d / 0.2, cut to 0..1.
+//   x' = 0.5 + 0.17 (x - m) / d, cut to 0..1, rounded to a byte again,
+//   y' = m + (y - 0.5) d / 0.17, cut to 0..1.
 // The original's arithmetic (ls_paste.exact) knows none of this. No state; any thread. What
 // surprises: sums are of integers, and no product is added to anything without a division between,
 // so that every processor has the same bytes, whether it fuses products and sums or not.
@@ -23,6 +23,8 @@ extern "C" {
 
 // The window, last ones outside: a face without hair, neck and what is behind it.
 enum { LS_LEVELS_X0 = 20, LS_LEVELS_Y0 = 20, LS_LEVELS_X1 = 76, LS_LEVELS_Y1 = 88 };
+
+#define LS_LEVELS_SPREAD 0.17f // every face's: 2.9 of it fit on each side, so lights are kept
 
 struct ls_levels {
     float mean[3], spread[3]; // BGR, 0..1
@@ -59,7 +61,7 @@ LS_ANYWHERE void ls_levels_of(struct ls_levels *out, const struct ls_levels_sum 
 LS_ANYWHERE uint8_t ls_levels_byte(const struct ls_levels *l, int c, uint8_t byte)
 {
     // 255 x' + 0.5, so that cutting off the fraction rounds.
-    float v = 51 * ((float)byte / 255 - l->mean[c]) / l->spread[c] + 128;
+    float v = 255 * LS_LEVELS_SPREAD * ((float)byte / 255 - l->mean[c]) / l->spread[c] + 128;
 
     v = v > 0 ? v : 0;
     return (uint8_t)(v < 255 ? v : 255);
@@ -68,7 +70,7 @@ LS_ANYWHERE uint8_t ls_levels_byte(const struct ls_levels *l, int c, uint8_t byt
 // y' of channel c.
 LS_ANYWHERE float ls_levels_back(const struct ls_levels *l, int c, float y)
 {
-    float v = (y - 0.5f) * l->spread[c] / 0.2f + l->mean[c];
+    float v = (y - 0.5f) * l->spread[c] / LS_LEVELS_SPREAD + l->mean[c];
 
     v = v > 0 ? v : 0;
     return v < 1 ? v : 1;
