@@ -5,6 +5,7 @@
 // in shared memory. Queued on a stream by the device thread. What surprises: sums are float, where
 // detail.c has some in double, but added as a tree: equal to a few units of the last place.
 #include "compose.h"
+#include "levels.h"
 
 enum { SIZE = LS_FACE_SIZE, AREA = LS_DETAIL_AREA, CELLS = LS_DETAIL_CELLS, ALL = CELLS * CELLS };
 enum { LANES = 8, THREADS = SIZE * LANES, WARP = 32, WARPS = THREADS / WARP, SUMS_MAX = 10 };
@@ -19,6 +20,7 @@ struct work {
     };
     float partial[SUMS_MAX][WARPS];
     float weight[CELLS];
+    struct ls_cuda_levels levels;
 };
 static_assert(sizeof(struct work) <= 48 << 10, "what every device gives a block");
 
@@ -73,11 +75,13 @@ LS_DEVICE void blur(float *out, const float *in, const struct ls_int_box *r, str
 
 // F and C as detail.c's load has them, the mask, and luma.
 LS_DEVICE void load(struct ls_cuda_maps *m, const struct ls_cuda_face *face, const float *made,
-                    const uint8_t *source)
+                    const uint8_t *source, struct work *s)
 {
     const struct ls_int_box *r = &face->reads;
     int x = (int)threadIdx.x;
 
+    if (face->levels)
+        ls_cuda_levels_find(&s->levels, source, (int)threadIdx.y * SIZE + x, THREADS);
     for (int y = (int)threadIdx.y; y < SIZE; y += LANES) {
         int i = y * SIZE + x, at = i;
         bool there = ls_within(r, x, y);
@@ -88,7 +92,10 @@ LS_DEVICE void load(struct ls_cuda_maps *m, const struct ls_cuda_face *face, con
         if (!there)
             at = at * SIZE + ls_inside(x - r->x0, r->x1 - r->x0) + r->x0;
         for (int k = 0; k < 3; k++) {
-            f[k] = ls_detail_cut(255 * made[3 * at + k], 0, 255);
+            f[k] = made[3 * at + k];
+            if (face->levels)
+                f[k] = ls_levels_back(&s->levels.levels, k, f[k]);
+            f[k] = ls_detail_cut(255 * f[k], 0, 255);
             c[k] = face->source_known ? source[3 * i + k] : f[k];
             m->seen[k][i] = c[k];
             m->made[k][i] = f[k] = there ? f[k] : c[k];
@@ -352,7 +359,8 @@ LS_KERNEL __launch_bounds__(THREADS)
 
     if (!face->writes)
         return;
-    load(m, face, mades + (int64_t)blockIdx.x * AREA * 3, sources + (int64_t)blockIdx.x * AREA * 3);
+    load(m, face, mades + (int64_t)blockIdx.x * AREA * 3, sources + (int64_t)blockIdx.x * AREA * 3,
+         &s);
     if (face->source_known && face->paste.colour_match > 0)
         match_colour(m, face, &s);
     if (face->source_known && face->paste.sharpness > 0) {

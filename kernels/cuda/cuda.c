@@ -134,6 +134,7 @@ static int open_generator(struct cuda *c, const struct ls_backend_params *params
     struct ls_cuda_faces_params faces = {.type = type,
                                          .batch_max = params->batch_max,
                                          .record_count = record_count,
+                                         .levels = params->model->input_levels,
                                          .keys = params->face_cache_bytes > 0,
                                          .stream = c->compute};
     int r = ls_cuda_convs_new(&c->convs, &c->device, &convs, err);

@@ -17,6 +17,7 @@ struct ls_cuda_faces_params {
     enum ls_cuda_type type;              // of the generator
     int batch_max;                       // 1..64
     int record_count;                    // of the generator
+    bool levels;                         // of jobs, unless exact: model.h's input_levels
     bool keys;           // what was computed of a known face is used again (source_key)
     cudaStream_t stream; // on which everything is computed
 };

@@ -123,10 +123,11 @@ static int put_source(struct ls_cuda_pass *p, struct ls_cuda_face *face, int idx
     return r;
 }
 
-static void put_face(const struct ls_cuda_pass *p, struct ls_cuda_face *face,
-                     const struct ls_cuda_item *item)
+static void put_face(const struct ls_cuda_faces *faces, const struct ls_cuda_pass *p,
+                     struct ls_cuda_face *face, const struct ls_cuda_item *item)
 {
     ls_cuda_face_init(face, item->job->frame, &item->job->paste);
+    face->levels = faces->params.levels;
     if (item->frame >= 0)
         ls_cuda_stage_place(&face->picture, &p->stage, item->frame);
 }
@@ -139,7 +140,8 @@ static void widen(struct ls_cuda_group *g, const struct ls_int_box *write)
     g->height_max = height > g->height_max ? height : g->height_max;
 }
 
-static int fill(struct ls_cuda_pass *p, struct ls_err *err)
+// What the host puts back is exact, or its levels are the caller's to see to (../generate.c).
+static int fill(const struct ls_cuda_faces *faces, struct ls_cuda_pass *p, struct ls_err *err)
 {
     struct ls_cuda_face *paste_face = ls_cuda_stage_host(&p->stage, p->paste_face);
     struct ls_cuda_face *encode_face = ls_cuda_stage_host(&p->stage, p->encode_face);
@@ -154,7 +156,7 @@ static int fill(struct ls_cuda_pass *p, struct ls_err *err)
         memcpy(mel + (size_t)k * LS_CUDA_MEL_VALUES, i->mel, LS_CUDA_MEL_VALUES * sizeof *mel);
         use_record[k] = i->record;
         if (!i->by_host) {
-            put_face(p, &paste_face[k], i);
+            put_face(faces, p, &paste_face[k], i);
             widen(&p->group[i->cut], &paste_face[k].write[0]);
         }
         if (!i->encode)
@@ -254,6 +256,12 @@ static int encode(struct ls_cuda_faces *faces, const struct ls_cuda_pass *p, str
             ls_cuda_prepare(faces->source, ls_cuda_generator_input(generator), faces->params.type,
                             ls_cuda_stage_device(&p->stage, p->encode_face), count, stream),
             "cutting faces out");
+    if (r == 0 && faces->params.levels)
+        r = ls_cuda_check(
+            err,
+            ls_cuda_level(faces->source, ls_cuda_generator_input(generator), faces->params.type,
+                          ls_cuda_stage_device(&p->stage, p->encode_face), count, stream),
+            "faces' levels");
     if (r == 0)
         r = ls_cuda_check(err, ls_cuda_store(&parts, count, stream), "keeping faces");
     if (r == 0)
@@ -333,7 +341,7 @@ int ls_cuda_pass_run(struct ls_cuda_faces *faces, struct ls_cuda_pass *p, struct
     lay_out(p);
     r = ls_cuda_stage_reserve(&p->stage, err);
     if (r == 0)
-        r = fill(p, err);
+        r = fill(faces, p, err);
     if (r == 0)
         r = ls_cuda_pass_in(faces, p, err);
     if (r == 0 && p->encode_count > 0)

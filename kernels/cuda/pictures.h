@@ -74,6 +74,8 @@ struct ls_cuda_face {
     struct ls_int_box reads, fine;
     bool writes;       // anything at all
     bool source_known; // set by init; may be unset if there is no source, and it is not looked at
+    bool levels; // unset by init; set: the network sees the face by ls_cuda_level, and what it made
+                 // gets the face's levels (../levels.h) back. Then there is a source
 };
 // Fills everything; planes are the frame's own until the caller puts others there.
 void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
@@ -83,6 +85,11 @@ void ls_cuda_face_init(struct ls_cuda_face *out, const struct ls_frame *frame,
 // `type`: BGR / 255 with rows 48..95 zero, BGR / 255, two zeros. count: 1..65535.
 int ls_cuda_prepare(uint8_t *source, void *input, enum ls_cuda_type type,
                     const struct ls_cuda_face *face, int count, cudaStream_t stream);
+
+// After prepare: of faces with `levels` the input anew, as ../levels.h has it; others stay. source
+// and input are prepare's.
+int ls_cuda_level(const uint8_t *source, void *input, enum ls_cuda_type type,
+                  const struct ls_cuda_face *face, int count, cudaStream_t stream);
 
 // As ls_composite: made [count][96][96][3] float 0..1 BGR into the pictures, touching only samples
 // inside the mask; source [count][96][96][3] bytes, what prepare made of the same faces. No two

@@ -108,12 +108,14 @@ static void by_ref(const struct pair *p, const char *row, const struct ls_face_j
     static uint8_t source[FACE];
     static float made[FACE];
     struct ls_paste paste = job->paste;
+    const struct ls_generate_job generate = {
+        .out = made, .face = source, .mel = job->mel, .exact = &paste.exact, .count = 1};
 
     paste.face = made;
     paste.source = source;
     CHECK(ls_crop(p->lane[0], source, job->frame, &paste.box, paste.roll_rad, paste.exact, NULL) ==
                   0 &&
-              ls_generate(p->lane[0], made, source, job->mel, 1, NULL) == 0 &&
+              ls_generate_rows(p->lane[0], &generate, NULL) == 0 &&
               ls_composite(p->lane[0], job->frame, &paste, NULL) == 0,
           row);
 }

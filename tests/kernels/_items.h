@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "kernels/cuda/pictures.h"
+#include "kernels/levels.h"
 #include "kernels/ref/ref.h"
 #include "tests/kernels/_device.h"
 #include "tests/kernels/_pictures.h"
@@ -18,6 +19,7 @@ enum { SIZE = LS_FACE_SIZE, AREA = SIZE * SIZE, BYTES = 3 * AREA, CHANNELS = 8, 
 struct item {
     struct picture before;
     struct ls_paste paste; // without face and source
+    bool levels;
     char name[120];
 };
 
@@ -75,15 +77,20 @@ static inline void item_add(const struct ls_frame *shape, enum fill fill,
 {
     struct item *it = &items[item_count];
     uint64_t seed = (uint64_t)item_count + 77;
+    struct ls_levels levels;
     uint8_t seen[BYTES];
     struct ls_int_box r;
 
     it->before = picture_new(shape, fill, seed);
     it->paste = *paste;
+    it->levels = item_count % 2;
     snprintf(it->name, sizeof it->name, "%d: %s", item_count, name);
     ls_paste_reads(&r, paste);
     CHECK(ls_ref_crop(seen, &it->before.frame, &paste->box, paste->roll_rad, false, NULL) == LS_OK,
           it->name);
+    ls_levels_find(&levels, seen);
+    if (it->levels)
+        ls_levels_apply(seen, seen, &levels);
     face_make(made[item_count], item_count % 3 ? seen : NULL, &r, &seed);
     item_count++;
 }
@@ -185,6 +192,7 @@ static inline void run_put(int first, int count, bool parts)
         struct ls_int_box reads[LS_CUDA_RECTS];
 
         ls_cuda_face_init(&run.face[i], f, &items[i].paste);
+        run.face[i].levels = items[i].levels;
         ls_cuda_picture_reads(reads, f, &items[i].paste);
         if (!parts)
             run.whole[i] = device_put(items[i].before.memory, items[i].before.size);
@@ -229,6 +237,7 @@ static inline void run_batch(struct picture *after, uint8_t (*source)[BYTES], vo
         height = w->y1 - w->y0 > height ? w->y1 - w->y0 : height;
     }
     CHECK(ls_cuda_prepare(sources, inputs, type, run.faces, count, NULL) == 0, "prepare");
+    CHECK(ls_cuda_level(sources, inputs, type, run.faces, count, NULL) == 0, "levels");
     CHECK(ls_cuda_compose(run.faces, count, mades, sources, scratch, width, height, NULL) == 0,
           "compose");
     CHECK(cudaDeviceSynchronize() == cudaSuccess, "the device");
@@ -280,8 +289,14 @@ static inline void check_pasted(const struct picture *after)
     for (int i = 0; i < item_count; i++) {
         struct picture want = picture_copy(&items[i].before);
         struct ls_paste paste = items[i].paste;
+        static float own[BYTES];
+        struct ls_levels levels;
 
-        paste.face = made[i];
+        memcpy(own, made[i], sizeof own);
+        ls_levels_find(&levels, cut[i]);
+        if (items[i].levels)
+            ls_levels_undo(own, 0, &levels);
+        paste.face = own;
         paste.source = cut[i];
         CHECK(ls_ref_composite(&want.frame, &paste, NULL) == LS_OK, items[i].name);
         CHECK(differ_picture(items[i].name, &after[i], &want, 1) <= 1, items[i].name);

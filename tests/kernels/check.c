@@ -10,6 +10,8 @@
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
 
+enum faces { NO_FACES, FACES, LEVELS }; // LEVELS: the model wants them
+
 // A model, what it is computed with, and how near to ref.
 struct subject {
     const char *name;
@@ -18,7 +20,7 @@ struct subject {
     struct generate_check generate;
     const char *order; // of the shim's streams
     bool whole;        // the operations around the generator too
-    bool faces;        // and whole faces, where the back end takes them
+    enum faces faces;  // and whole faces, where the back end takes them
 };
 
 static int model_open(struct ls_model **out, const struct ls_model_params *params,
@@ -35,6 +37,8 @@ static bool pair_open(struct pair *p, const char *name, const char *module,
     struct ls_err err = {0};
     int r = model_open(&p->model, &subject->model, &err);
 
+    if (r == 0 && subject->faces == LEVELS)
+        p->model->input_levels = true;
     for (int i = 0; i < 2 && r == 0; i++) {
         struct ls_backend_params params = {.name = both[i],
                                            .model = p->model,
@@ -248,9 +252,9 @@ static void check_subject(const char *name, const char *module, const struct sub
 #define HALF (2 / 255.0) // fp16 and tf32: both multiply numbers of 11 bits
 
 static const struct subject cpu_subjects[] = {
-    {"demo", DEMO, NULL, {9, 4, 1 / 255.0}, NULL, true, false},
-    {"seeded small", {.seed = 3}, NULL, {9, 4, 1 / 255.0}, NULL, false, false},
-    {"seeded wide", {.seed = 4, .seed_wide = true}, NULL, {9, 2, 1 / 255.0}, NULL, false, false},
+    {"demo", DEMO, NULL, {9, 4, 1 / 255.0}, NULL, true, NO_FACES},
+    {"seeded small", {.seed = 3}, NULL, {9, 4, 1 / 255.0}, NULL, false, NO_FACES},
+    {"seeded wide", {.seed = 4, .seed_wide = true}, NULL, {9, 2, 1 / 255.0}, NULL, false, NO_FACES},
 };
 // By the shim: the narrow network, of which it makes 10 frames a second, and 2 under sanitizers.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -259,19 +263,27 @@ enum { SLOW = 1 };
 enum { SLOW = 0 };
 #endif
 static const struct subject shim_subjects[] = {
-    {"narrow fp32", {0}, "fp32", {SLOW ? 3 : 6, 2, FP32}, "random:1", true, !SLOW},
-    {"narrow fp16", {0}, "fp16", {SLOW ? 2 : 3, 1, HALF}, "late", false, true},
-    {"narrow tf32", {0}, "tf32", {2, 1, HALF}, "now", false, false},
-    {"demo fp16", DEMO, "fp16", {1, 1, HALF}, "now", false, false},
+    {"narrow fp32",
+     {0},
+     "fp32",
+     {SLOW ? 3 : 6, 2, FP32},
+     "random:1",
+     true,
+     SLOW ? NO_FACES : FACES},
+    {"narrow fp16", {0}, "fp16", {SLOW ? 2 : 3, 1, HALF}, "late", false, FACES},
+    {"narrow tf32", {0}, "tf32", {2, 1, HALF}, "now", false, NO_FACES},
+    {"narrow fp32, levels", {0}, "fp32", {2, 1, FP32}, "random:2", false, SLOW ? NO_FACES : LEVELS},
+    {"demo fp16", DEMO, "fp16", {1, 1, HALF}, "now", false, NO_FACES},
 };
 static const struct subject device_subjects[] = {
-    {"demo fp16", DEMO, "fp16", {9, 4, HALF}, NULL, true, true},
-    {"demo tf32", DEMO, "tf32", {9, 4, HALF}, NULL, false, true},
-    {"demo fp32", DEMO, "fp32", {9, 4, FP32}, NULL, false, true},
-    {"seeded small fp32", {.seed = 3}, "fp32", {9, 4, FP32}, NULL, false, true},
-    {"seeded wide fp16", {.seed = 4, .seed_wide = true}, "fp16", {9, 2, HALF}, NULL, false, true},
-    {"seeded wide tf32", {.seed = 4, .seed_wide = true}, "tf32", {9, 2, HALF}, NULL, false, true},
-    {"seeded wide fp32", {.seed = 4, .seed_wide = true}, "fp32", {9, 2, FP32}, NULL, false, true},
+    {"demo fp16", DEMO, "fp16", {9, 4, HALF}, NULL, true, FACES},
+    {"demo tf32", DEMO, "tf32", {9, 4, HALF}, NULL, false, FACES},
+    {"demo fp32", DEMO, "fp32", {9, 4, FP32}, NULL, false, FACES},
+    {"demo fp32, levels", DEMO, "fp32", {9, 4, FP32}, NULL, false, LEVELS},
+    {"seeded small fp32", {.seed = 3}, "fp32", {9, 4, FP32}, NULL, false, FACES},
+    {"seeded wide fp16", {.seed = 4, .seed_wide = true}, "fp16", {9, 2, HALF}, NULL, false, FACES},
+    {"seeded wide tf32", {.seed = 4, .seed_wide = true}, "tf32", {9, 2, HALF}, NULL, false, FACES},
+    {"seeded wide fp32", {.seed = 4, .seed_wide = true}, "fp32", {9, 2, FP32}, NULL, false, FACES},
 };
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 

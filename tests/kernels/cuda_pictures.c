@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // prepare.cu and compose.cu against ref, on pictures of all formats in one batch: faces cut out and
-// put back, then the same with nothing in device memory but the rectangles that pictures.c names
-// (the rest of the allocation is garbage, beyond it AddressSanitizer watches), then alone instead
-// of in a batch.
+// put back, every other one with levels, then the same with nothing in device memory but the
+// rectangles that pictures.c names (the rest of the allocation is garbage, beyond it
+// AddressSanitizer watches), then alone instead of in a batch.
 #include "tests/kernels/_items.h"
 
 // ThreadSanitizer takes minutes, and few cases tell it of all races.
@@ -152,16 +152,23 @@ static void items_of_chance(int count)
 
 static void check_input(const float *input)
 {
-    for (int i = 0; i < item_count; i++)
+    for (int i = 0; i < item_count; i++) {
+        uint8_t seen[BYTES];
+        struct ls_levels levels;
+
+        ls_levels_find(&levels, cut[i]);
+        ls_levels_apply(seen, cut[i], &levels);
         for (int k = 0; k < AREA * CHANNELS; k++) {
             int pixel = k / CHANNELS, channel = k % CHANNELS;
+            const uint8_t *from = items[i].levels ? seen : cut[i];
             // As ref's put_face: divided in double, rounded once.
-            float v = channel < 6 ? (float)(cut[i][3 * pixel + channel % 3] / 255.0) : 0;
+            float v = channel < 6 ? (float)(from[3 * pixel + channel % 3] / 255.0) : 0;
             float want = channel < 3 && pixel >= AREA / 2 ? 0 : v;
 
             if (!CHECK(input[(size_t)i * AREA * CHANNELS + (size_t)k] == want, items[i].name))
                 return;
         }
+    }
 }
 
 static void check_half(const uint16_t *half, const float *input)
