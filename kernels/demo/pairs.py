@@ -19,7 +19,7 @@ from shapes import SPEEDS, STABLE, WEIGHT, Material
 MOUTH = [61, 291, 0, 17, 13, 14, 78, 308]
 SAME = STABLE + MOUTH * 2 + [152, 172, 397]  # what two faces are laid over each other by
 SHOWN = np.array([1.3, 1.15, 1.15, 1.15], np.float32)  # a little more than is heard: the network shows less
-OWN, BLENDED, BEARDED, ELSEWHERE, HIDDEN = 0.08, 0.35, 0.10, 0.4, 0.28
+OWN, BLENDED, GRIMACES, FOREIGN, BEARDED, ELSEWHERE, HIDDEN = 0.08, 0.35, 0.35, 0.15, 0.10, 0.4, 0.2
 QUIET = 3000
 
 
@@ -120,6 +120,16 @@ class Pairs:
             seen = vary.look(film.picture[like], vary.then(matrices[k], over), field)
             pictures[k] = (share * pictures[k] + (1 - share) * seen).astype(np.uint8)
 
+    def _foreign(self, picture, frame, matrix, field, lips):
+        """Somebody else's mouth, in any shape."""
+        film, rng = self.film, self.rng
+        other = film.of[film.people[rng.choice(len(film.people), p=self.often)]]
+        few = other[rng.integers(len(other), size=3)]
+        donor = few[np.argmax(film.shape[few, 1])]  # rather a wide one: smiles with teeth are what GRID lacks
+        theirs = np.concatenate([film.points[donor][SAME], np.ones((len(SAME), 1))], 1)
+        over = np.linalg.lstsq(theirs, film.points[frame][SAME], rcond=None)[0].T
+        return vary.transplant(picture, vary.look(film.picture[donor], vary.then(matrix, over), field), lips)
+
     def _one(self):
         """-> [2][96][96][3] 0..1 target and reference, window's and target's index, the mouth's middle."""
         film, rng = self.film, self.rng
@@ -137,6 +147,10 @@ class Pairs:
         at = [vary.moved(p, m, field) for p, m in zip(points, matrices)]
         if rng.random() < BLENDED:
             self._blend(pictures, frames, matrices, field)
+        if rng.random() < FOREIGN:
+            pictures[1] = self._foreign(pictures[1], frames[1], matrices[1], field, at[1][vary.LIPS])
+        if rng.random() < GRIMACES:
+            pictures[1] = vary.grimace(pictures[1], at[1][MOUTH].mean(0), rng)
         if rng.random() < BEARDED:
             pictures = vary.beard(pictures, at, rng)
         if rng.random() < ELSEWHERE:

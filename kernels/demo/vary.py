@@ -46,6 +46,29 @@ def anatomy(rng, mouth):
     return field
 
 
+def grimace(picture, mouth, rng):
+    """Another mouth for the reference alone: smiling, pursed, stretched. What it shows is no hint, its colours are."""
+    wide, tall, smile = np.exp(rng.normal(0.1, 0.25)), np.exp(rng.normal(0, 0.35)), rng.normal(0.02, 0.04)
+    dx, dy = X - mouth[0], Y - mouth[1]
+    near = np.exp(-0.5 * ((dx / 17) ** 2 + (dy / 11) ** 2))
+    x = X + near * dx * (1 / wide - 1) - 0.5
+    y = Y + near * (dy * (1 / tall - 1) + smile * dx**2 / 2) - 0.5
+    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REPLICATE)
+
+
+def transplant(picture, donor, lips):
+    """The donor's mouth, laid over `lips` already, in the picture's colours."""
+    middle, half = lips.mean(0), np.abs(lips - lips.mean(0)).max(0) * 1.35 + 2
+    r = np.sqrt(((X - middle[0]) / half[0]) ** 2 + ((Y - middle[1]) / half[1]) ** 2)
+    mask = np.clip((1.25 - r) / 0.5, 0, 1)[..., None]
+    rim = (r > 0.9) & (r < 1.3)
+    if not rim.any():
+        return picture
+    match = picture[rim].mean(0) - donor[rim].mean(0)
+    return (picture * (1 - mask) + (donor + match).clip(0, 255) * mask).astype(np.uint8)
+
+
 def look(picture, matrix, field):
     """The picture through `matrix` (2x3, from its pixels to ours), displaced by `field`."""
     back = np.linalg.inv(np.concatenate([matrix, [[0, 0, 1]]]))[:2].astype(np.float32)
