@@ -15,7 +15,7 @@
 //   distance of g from the interval that c1..c3 span, so that a face that is only softer than the
 //   source has not changed. e2 = d(L)^2 + d(Q)^2 / 4, E = sqrt(B3 e2). p = ls_mask_lips. The lips
 //   change as a whole: E = max(E, p sqrt(sum(p e2) / sum(p))).
-//   k = min(sharpness, 1) (1 - S((E - t) / (6 - 3.5 p))), t = 3 - 1.5 p; outside the rectangle 1;
+//   k = min(sharpness, 1) (1 - S((E - t) / (6 - 5 p))), t = 3 - 2.5 p; outside the rectangle 1;
 //   for sharpness 0 it is 0 everywhere.
 // 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w =
 // a
@@ -29,7 +29,7 @@
 //   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount = sharpness
 //   S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of a source that
 //   is soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut: to 0..1.
-// 5 Grain. limit = 3 sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
+// 5 Grain. limit = sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
 // 6 A sample of the frame, s, at (u, v): with up() the kernel of cubic.h, widened where a sample
 //   covers more than a map's pixel; T, C and k the maps, k cut to 0..1:
 //   - full resolution: P = up(T) + (1 - k) ls_detail_grain(s - up(C)) + k (s - up(T)),
@@ -103,7 +103,7 @@ LS_ANYWHERE float ls_detail_apart(float v, float a, float b, float c)
 // k without sharpness.
 LS_ANYWHERE float ls_detail_keep(float change, float lips)
 {
-    return 1 - ls_mask_smooth((change - (3 - 1.5f * lips)) / (6 - 3.5f * lips));
+    return 1 - ls_mask_smooth((change - (3 - 2.5f * lips)) / (6 - 5 * lips));
 }
 
 // wanted, made: mean squares of a band.
@@ -143,7 +143,7 @@ LS_ANYWHERE float ls_detail_steepen(float value, float soft, float low, float hi
 // 5: skin: mean square of the source's finest band on skin.
 LS_ANYWHERE float ls_detail_limit(float skin, const struct ls_paste *paste)
 {
-    return 3 * paste->sharpness * sqrtf(skin);
+    return paste->sharpness * sqrtf(skin);
 }
 
 // What of the source's finest detail may be kept where the face changed: none of what rounding the

@@ -168,7 +168,7 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
     change = np.where(inside, change, 0)
     lips = lips_at(mouth, u, v)
     e = np.maximum(np.sqrt(blur(change, B3)), lips * np.sqrt((lips * change)[inside].sum() / max(lips[inside].sum(), 1e-12)))
-    k = np.where(inside, min(s, 1) * (1 - smooth((e - (3 - 1.5 * lips)) / (6 - 3.5 * lips))), 1)
+    k = np.where(inside, min(s, 1) * (1 - smooth((e - (3 - 2.5 * lips)) / (6 - 5 * lips))), 1)
     g2 = blur(g1, B2)
     hg, hc = (g - g1, g1 - g2), (c - c1, c1 - c2)
     w = np.where(inside, mask * (1 - k) + mask / 1000, 0)
@@ -179,7 +179,7 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
     a = np.where(inside, mask, 0)
     q = root_mean(a, hc[0]**2) / max(root_mean(a, hc[1]**2), 1e-3)
     amount = s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
-    return made, k, 3 * s * root_mean(a * (1 - a) * k, np.minimum(hc[0]**2, 64)), amount
+    return made, k, s * root_mean(a * (1 - a) * k, np.minimum(hc[0]**2, 64)), amount
 
 
 def fine(g, amount):
