@@ -295,7 +295,7 @@ def test_text_log():
         check("a refused call is trailers alone", r.reason == "MESSAGE_ORDER" and not bad.initial_metadata(),
               bad.initial_metadata())
         check("with its ids", tail["traceparent"].startswith("00-" + TRACE) and
-              tail["lipstream-session-id"] in server.stderr(), tail)
+              wait_for(lambda: tail["lipstream-session-id"] in server.stderr(), 5), tail)
         for _ in range(60):
             run_call(channel, [pb.SyncRequest(audio=pb.InputChunk())])
         time.sleep(1.1)
