@@ -43,11 +43,14 @@ if ! cmp -s "$here/requirements.txt" "$work/installed.txt"; then
     cp "$here/requirements.txt" "$work/installed.txt"
 fi
 say "material"
-count=$(nproc)
+count=$(nproc) parts=()
 for ((i = 0; i < count; i++)); do
     "$python" "$here/material.py" "$work/material" "$i" "$count" &
+    parts+=($!)
 done
-wait
+for part in "${parts[@]}"; do
+    wait "$part"
+done
 if [ ! -f "$work/teacher.pt" ]; then
     say "teacher"
     "$python" "$here/teacher.py" "$work/material" "$work" 900
