@@ -42,11 +42,8 @@ if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON &&
 fi
 export LS_BUILD=$root/$build
 
-cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
-slug=$(printf '%s' "${cpu:-$(uname -m)}" | tr 'A-Z' 'a-z' | sed -E 's/\((r|tm)\)//g; s/[^a-z0-9]+/-/g; s/^-|-$//g')
+. bench/machine.sh
 out=bench/results/$slug-x$(nproc)-load-$(date +%Y-%m-%d).csv
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-git diff --quiet HEAD 2>/dev/null || commit="$commit with changes"
 
 one()
 {
@@ -68,9 +65,7 @@ one()
 measure()
 {
     local status=0 name
-    echo "# machine: ${cpu:-unknown}, $(nproc) processors, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
-    echo "# commit: $commit"
-    echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
+    say_machine
     echo "# load before: $(cut -d' ' -f1-3 /proc/loadavg)"
     echo "bench,case,value,unit"
     for name in "${what[@]}"; do

@@ -59,15 +59,10 @@ if ! { { [ -f $programs/build.ninja ] || cmake -S . -B $programs -G Ninja -DLS_T
     exit 1
 fi
 
-cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
-slug=$(printf '%s' "${cpu:-$(uname -m)}" | tr 'A-Z' 'a-z' | sed -E 's/\((r|tm)\)//g; s/[^a-z0-9]+/-/g; s/^-|-$//g')
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-git diff --quiet HEAD 2>/dev/null || commit="$commit with changes"
+. bench/machine.sh
 measure()
 {
-    echo "# machine: ${cpu:-unknown}, $(nproc) processors, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
-    echo "# commit: $commit"
-    echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
+    say_machine
     echo "# weights: ${weights##*/}, sha256 $(sha256sum "$weights" | cut -c1-16)"
     echo "bench,case,value,unit"
     TF_CPP_MIN_LOG_LEVEL=2 build/picture-venv/bin/python bench/picture_run.py --build "$build" \

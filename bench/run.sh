@@ -35,8 +35,7 @@ if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON && cmake --build $build -j "$
     exit 1
 fi
 
-cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
-slug=$(printf '%s' "${cpu:-$(uname -m)}" | tr 'A-Z' 'a-z' | sed -E 's/\((r|tm)\)//g; s/[^a-z0-9]+/-/g; s/^-|-$//g')
+. bench/machine.sh
 out=bench/results/$slug-x$(nproc)-$(date +%Y-%m-%d).csv
 detector=build/blazeface.safetensors
 yunet=${LS_SHARED:-../shared}/models/yunet/face_detection_yunet_2023mar.onnx
@@ -44,13 +43,9 @@ yunet=${LS_SHARED:-../shared}/models/yunet/face_detection_yunet_2023mar.onnx
 wide=build/bench/wide.safetensors
 [ -s $wide ] || $build/bench_wide $wide
 
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-git diff --quiet HEAD 2>/dev/null || commit="$commit with changes"
 measure()
 {
-    echo "# machine: ${cpu:-unknown}, $(nproc) processors, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
-    echo "# commit: $commit"
-    echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
+    say_machine
     echo "# load before: $(cut -d' ' -f1-3 /proc/loadavg)"
     echo "# detector: ${detector##*/}"
     echo "bench,case,value,unit"

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What a bench's CSV says of where and of what it was measured; read by run.sh, load.sh and picture.sh, in the
+# repository's root. $slug: the processor's name for a file's, $commit: what is measured.
+cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
+slug=$(printf '%s' "${cpu:-$(uname -m)}" | tr 'A-Z' 'a-z' | sed -E 's/\((r|tm)\)//g; s/[^a-z0-9]+/-/g; s/^-|-$//g')
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+git diff --quiet HEAD 2>/dev/null || commit="$commit with changes"
+
+say_machine()
+{
+    echo "# machine: ${cpu:-unknown}, $(nproc) processors, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+    echo "# commit: $commit"
+    echo "# date: $(date -u +%Y-%m-%dT%H:%MZ)"
+}
