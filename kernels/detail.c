@@ -343,10 +343,11 @@ static void measure(struct bands *b, const struct ls_detail *d, const struct ls_
 }
 
 // 3 and 5 of detail.h, and the amount of 4.
-static void sharpen(struct ls_detail *d, const struct ls_paste *paste, const struct ls_int_box *r)
+static void sharpen(struct ls_detail *d, const struct ls_paste *paste,
+                    const struct ls_mask_shape *shape, const struct ls_int_box *r)
 {
     float *made_2 = d->room[SPARE], *low = d->room[CHANGE], *high = d->room[MASK], gain[2];
-    const float *made = d->room[MADE_L], *made_1 = d->room[MADE_1];
+    const float *made = d->room[MADE_L], *made_1 = d->room[MADE_1], *seen = d->room[SEEN_L];
     struct bands b;
 
     blur(made_2, made_1, SIZE, LS_BLUR2, r);
@@ -360,8 +361,11 @@ static void sharpen(struct ls_detail *d, const struct ls_paste *paste, const str
         for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++) {
             float more = gain[0] * (made[i] - made_1[i]) + gain[1] * (made_1[i] - made_2[i]);
             float over = (high[i] - low[i]) / 5;
+            float lips = ls_mask_lips(shape, (float)(i - y * SIZE) + 0.5f, (float)y + 0.5f);
 
             more = ls_detail_cut(more, low[i] - over - made[i], high[i] + over - made[i]);
+            more += (1 - lips) * ls_detail_grain(seen[i] - d->room[SEEN_1][i],
+                                                 ls_detail_limit_at(d->limit, lips));
             for (int c = 0; c < 3; c++)
                 d->room[MADE + c][i] = ls_detail_cut(d->room[MADE + c][i] + more, 0, 255);
         }
@@ -414,7 +418,7 @@ bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame, const str
             d->room[SEEN_Q][i] = d->room[SEEN + 2][i] - d->room[SEEN + 1][i];
         }
         find_change(d, paste, &shape, &r);
-        sharpen(d, paste, &r);
+        sharpen(d, paste, &shape, &r);
     } else {
         memset(d->keep, 0, sizeof d->keep);
     }

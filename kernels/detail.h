@@ -4,8 +4,9 @@
 // generated face * 255, C the crop (both BGR of 0..255), L = 0.114 B + 0.587 G + 0.299 R, Q = R -
 // G, S(t) as in mask.h, a the mask at a pixel's centre without strength, B1, B2, B3 blurs one after
 // the other (their kernels are below; edges repeat), sums over ls_paste_reads' rectangle, outside
-// of which F is taken to be C and nothing below changes anything: 1 Colour. w = a (1 - a) / (1 +
-// ((L(C) - L(F)) / 16)^2): the soft edge, but for what is not the
+// of which F is taken to be C and nothing below changes anything:
+//
+// 1 Colour. w = a (1 - a) / (1 + ((L(C) - L(F)) / 16)^2): the soft edge, but for what is not the
 //   same thing there. In cells of 4 x 4 pixels, w and w (C - F) are summed, and both sums blurred
 //   by a Gaussian of 2.5 cells over all cells. Their quotient (n + e m) / (q + e), with m the
 //   quotient of the whole face's sums and e = 1e-4, is the difference at a cell's centre, bilinear
@@ -17,24 +18,27 @@
 //   change as a whole: E = max(E, p sqrt(sum(p e2) / sum(p))).
 //   k = min(sharpness, 1) (1 - S((E - t) / (6 - 5 p))), t = 3 - 2.5 p; outside the rectangle 1;
 //   for sharpness 0 it is 0 everywhere.
-// 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w =
-// a
-//   (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = (r(hi(C)) / max(r(hi(G)),
-//   0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three channels
-//   get D = gain1 h1(G) + gain2 h2(G), cut so that L + D does not leave the span of L in the 5 x 5
-//   pixels around by more than a fifth of it; then G is cut to 0..255.
+// 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w
+//   = a (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = (r(hi(C)) /
+//   max(r(hi(G)), 0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three
+//   channels get D = gain1 h1(G) + gain2 h2(G), cut so that L + D does not leave the span of L in
+//   the 5 x 5 pixels around by more than a fifth of it, and the skin's texture, (1 - p) times
+//   ls_detail_grain of h1(C) with 5's limit; then G is cut to 0..255.
 // 4 Steepening of channels of full resolution (Y, or B, G, R). The face in the frame's channel is
-//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and once T = T + amount e
+//   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and three times T = T + amount e
 //   (T - B1 T) is cut to l..h, the smallest and largest of the 3 x 3 around T, with e = (h - l)^2 /
-//   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount = sharpness
-//   S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of a source that
-//   is soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut: to 0..1.
-// 5 Grain. limit = sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k.
+//   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount =
+//   0.9 sharpness S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of
+//   a source that is soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut:
+//   to 0..1.
+// 5 Grain. limit = sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k; at a
+//   place 3 - 2 p times that: lips move under their grain, skin hardly does.
 // 6 A sample of the frame, s, at (u, v): with up() the kernel of cubic.h, widened where a sample
 //   covers more than a map's pixel; T, C and k the maps, k cut to 0..1:
 //   - full resolution: P = up(T) + (1 - k) ls_detail_grain(s - up(C)) + k (s - up(T)),
 //   - chroma: P = up(G) + k (s - up(G)).
 //   s is mixed with P by the mask times strength, at full resolution in light: ls_detail_blend.
+//
 // What surprises: the grain is the source's own, what it has beyond 96 pixels, cut to the strength
 // that it has on skin: so it moves as the video's does, stands still in a still picture, and a
 // drawing has none.
@@ -51,7 +55,7 @@ extern "C" {
 enum {
     LS_DETAIL_AREA = LS_FACE_SIZE * LS_FACE_SIZE,
     LS_DETAIL_FINE = 2 * LS_FACE_SIZE, // side of a doubled map
-    LS_DETAIL_STEPS = 1,               // of steepening
+    LS_DETAIL_STEPS = 3,               // of steepening
     LS_DETAIL_CELLS = LS_FACE_SIZE / 4,
 };
 
@@ -125,7 +129,7 @@ LS_ANYWHERE float ls_detail_amount(float fine, float coarse, const struct ls_pas
     float w = paste->box.x1 - paste->box.x0, h = paste->box.y1 - paste->box.y0;
     float larger = sqrtf(w * h) / LS_FACE_SIZE - 1, q = sqrtf(fine / fmaxf(coarse, 1e-6f));
 
-    return paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
+    return 0.9f * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
            ls_detail_cut(2 * larger + 0.5f, 0, 1);
 }
 
@@ -144,6 +148,12 @@ LS_ANYWHERE float ls_detail_steepen(float value, float soft, float low, float hi
 LS_ANYWHERE float ls_detail_limit(float skin, const struct ls_paste *paste)
 {
     return paste->sharpness * sqrtf(skin);
+}
+
+// At a place whose ls_mask_lips is `lips`.
+LS_ANYWHERE float ls_detail_limit_at(float limit, float lips)
+{
+    return limit * (3 - 2 * lips);
 }
 
 // What of the source's finest detail may be kept where the face changed: none of what rounding the

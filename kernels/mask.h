@@ -3,8 +3,7 @@
 // feather_px of at least 1, (cx, cy, rx, ry) the paste's mouth in face pixels, r = distance of p
 // from (cx, cy) in units of an ellipse's radii and S(t) = t^2 (3 - 2 t), t cut to 0..1:
 // - MOUTH: S((0.95 + w/2 - r) / w), radii rx and ry, w = F over the mean radius.
-// - LOWER_FACE: S((1 - r) / w), radii 1.65 rx and 1.25 ry: from the nose's tip to below the chin
-// and
+// - LOWER_FACE: S((1 - r) / w), radii 1.65 rx and 1.25 ry: from the nose's tip to below the chin,
 //   as wide as the jaw; w as above, of these radii.
 // - RECTANGLE: S(d / F), d = distance of p from the face's border, F at least 1/64: a hard edge is
 //   one that has no jump, so that rounding a place decides nothing.
@@ -55,9 +54,9 @@ LS_ANYWHERE void ls_mask_init(struct ls_mask_shape *s, const struct ls_paste *pa
     ls_mask_mouth(mouth, paste);
     s->x = mouth[0];
     s->y = mouth[1];
-    s->lips_y = mouth[1] - 3;
+    s->lips_y = mouth[1] - 1;
     s->lips_per_x = 1 / mouth[2];
-    s->lips_per_y = 1 / (0.75f * mouth[3]);
+    s->lips_per_y = 1 / (0.35f * mouth[3]);
     if (paste->mask == LS_MASK_RECTANGLE) {
         s->per_x = s->per_y = s->slope = 0;
         s->top = 1;
@@ -99,7 +98,7 @@ LS_ANYWHERE float ls_mask_lips(const struct ls_mask_shape *s, float u, float v)
 {
     float x = (u - s->x) * s->lips_per_x, y = (v - s->lips_y) * s->lips_per_y;
 
-    return 1 - ls_mask_smooth((sqrtf(x * x + y * y) - 0.7f) / 0.8f);
+    return 1 - ls_mask_smooth((x * x + y * y - 0.5f) / 1.7f);
 }
 
 #endif

@@ -20,7 +20,7 @@ enum { TAPS = 16, PAD = 8 }; // of the kernel, where it is widened by up to 3.7;
 
 // What a row of samples is mixed from, and (old, then what is written) the samples themselves.
 struct row {
-    float keep[STRIP], made[STRIP], seen[STRIP], opacity[STRIP], old[STRIP];
+    float keep[STRIP], made[STRIP], seen[STRIP], opacity[STRIP], limit[STRIP], old[STRIP];
 };
 
 // One channel on its way.
@@ -147,6 +147,14 @@ static void mask_row(float *restrict out, const struct channel *c, const float *
                  (edge[i] * edge[i] * (3 - 2 * edge[i]));
 }
 
+// The grain's limit at each sample.
+static void limit_row(float *restrict out, const struct channel *c, const float *restrict u,
+                      const float *restrict v, int count)
+{
+    for (int i = 0; i < count; i++)
+        out[i] = ls_detail_limit_at(c->detail->limit, ls_mask_lips(&c->shape, u[i], v[i]));
+}
+
 // Mixes a row of chroma. An opacity of 0 gives the sample again.
 static void mix_chroma(struct row *r, int count)
 {
@@ -158,13 +166,13 @@ static void mix_chroma(struct row *r, int count)
 }
 
 // Mixes a row of full resolution in light (ls_detail_blend); the roots apart.
-static void mix_full(struct row *r, float limit, float black, int count)
+static void mix_full(struct row *r, float black, int count)
 {
     float light[STRIP];
 
     for (int i = 0; i < count; i++) {
         float old = r->old[i], k = r->keep[i], o = r->opacity[i];
-        float grain = ls_detail_grain(old - r->seen[i], limit);
+        float grain = ls_detail_grain(old - r->seen[i], r->limit[i]);
         float made = r->made[i] + (1 - k) * grain + k * (old - r->made[i]);
         float a = old - black, b = made - black;
 
@@ -207,7 +215,7 @@ static void put_row(const struct channel *c, int x, int y, struct row *row, int 
     get_samples(row->old, at, c->plane.step, count);
     cut_row(row->keep, 0, 1, count);
     if (c->seen)
-        mix_full(row, c->detail->limit, c->black, count);
+        mix_full(row, c->black, count);
     else
         mix_chroma(row, count);
     cut_row(row->old, 0, 255, count);
@@ -280,6 +288,8 @@ static void put_strip(const struct channel *c, float (*wide)[FINE * STRIP],
         if (c->seen)
             mix_rows(row.seen, wide[2], SIZE, &taps, count);
         mask_row(row.opacity, c, u, v, count);
+        if (c->seen)
+            limit_row(row.limit, c, u, v, count);
         put_row(c, to->x0, j, &row, count);
     }
 }
@@ -382,6 +392,8 @@ static void put_turned(const struct channel *c, float (*padded)[FINE * STRIP],
             v[i] = (float)(first[1] + i * (next[1] - first[1]));
         }
         mask_row(row.opacity, c, u, v, count);
+        if (c->seen)
+            limit_row(row.limit, c, u, v, count);
         look_row(&row, c, padded, u, v, count);
         put_row(c, to->x0, j, &row, count);
     }

@@ -96,6 +96,7 @@ LS_DEVICE void blend_full(const struct ls_cuda_face *face, const struct ls_cuda_
     float black = p->format == LS_PIX_RGB24 ? 0 : p->colour.offset[0];
     struct spot near = spot_of(face, 0, SIZE, u, v), fine = spot_of(face, 0, FINE, u, v);
     float seen[1 + COUNT], made[COUNT], keep; // seen: after keep
+    float limit = ls_detail_limit_at(m->limit, ls_mask_lips(&face->shape, u, v));
 
     look<1 + COUNT>(seen, m->keep, SIZE, &near);
     look<COUNT>(made, m->fine[0], FINE, &fine);
@@ -104,7 +105,7 @@ LS_DEVICE void blend_full(const struct ls_cuda_face *face, const struct ls_cuda_
         struct ls_cuda_channel channel = ls_channel_of(p, c);
         uint8_t *at = channel.data + y * channel.stride + (int64_t)x * channel.step;
         float old = ls_sample_get(at, channel.deep);
-        float grain = ls_detail_grain(old - seen[1 + c], m->limit);
+        float grain = ls_detail_grain(old - seen[1 + c], limit);
         float put = made[c] + (1 - keep) * grain + keep * (old - made[c]);
 
         ls_sample_put(at, channel.deep, ls_detail_blend(old, put, opacity, black));

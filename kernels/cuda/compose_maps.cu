@@ -307,24 +307,28 @@ LS_DEVICE void span(float *low, float *high, const float *in, int x, int y)
 LS_DEVICE void sharpen(struct ls_cuda_maps *m, const struct ls_cuda_face *face, struct work *s)
 {
     const struct ls_int_box *r = &face->reads;
-    float sharpness = face->paste.sharpness, sum[10], gain[2];
+    float sharpness = face->paste.sharpness, sum[10], gain[2], limit;
     int x = (int)threadIdx.x;
 
     blur<LS_BLUR2>(m->room[SPARE], m->room[MADE_1], r, s);
     measure(sum, m, r, s);
     gain[0] = sharpness * ls_detail_gain(sum[0] / sum[7], sum[2] / sum[7], 1.5f);
     gain[1] = sharpness * ls_detail_gain(sum[1] / sum[7], sum[3] / sum[7], 1);
+    limit = ls_detail_limit(sum[6] / sum[9], &face->paste);
     if (x == 0 && threadIdx.y == 0) {
         m->amount = ls_detail_amount(sum[4] / sum[8], sum[5] / sum[8], &face->paste);
-        m->limit = ls_detail_limit(sum[6] / sum[9], &face->paste);
+        m->limit = limit;
     }
     for (int y = r->y0 + (int)threadIdx.y; y < r->y1 && x >= r->x0 && x < r->x1; y += LANES) {
         int i = y * SIZE + x;
         float made = m->room[MADE_L][i], made_1 = m->room[MADE_1][i], low, high, more;
+        float lips = ls_mask_lips(&face->shape, (float)x + 0.5f, (float)y + 0.5f);
+        float texture = m->room[SEEN_L][i] - m->room[SEEN_1][i];
 
         span(&low, &high, m->room[MADE_L], x, y);
         more = gain[0] * (made - made_1) + gain[1] * (made_1 - m->room[SPARE][i]);
         more = ls_detail_cut(more, low - (high - low) / 5 - made, high + (high - low) / 5 - made);
+        more += (1 - lips) * ls_detail_grain(texture, ls_detail_limit_at(limit, lips));
         for (int c = 0; c < 3; c++)
             m->made[c][i] = ls_detail_cut(m->made[c][i] + more, 0, 255);
     }

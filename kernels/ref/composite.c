@@ -55,11 +55,11 @@ static float look(const float *map, int size, const struct taps *x, const struct
 }
 
 // What is written over `old` at (u, v), before it is mixed: 6 of detail.h.
-static float made_at(const struct ls_detail *d, int channel, bool full, const double place[2],
-                     const double samples[2], float old)
+static float made_at(const struct ls_detail *d, const struct ls_mask_shape *shape, int channel,
+                     bool full, const double place[2], const double samples[2], float old)
 {
     struct taps x, y;
-    float keep, made, rest;
+    float keep, made, rest, lips;
 
     taps_init(&x, place[0], samples[0], SIZE);
     taps_init(&y, place[1], samples[1], SIZE);
@@ -72,7 +72,9 @@ static float made_at(const struct ls_detail *d, int channel, bool full, const do
     taps_init(&x, place[0], samples[0], LS_DETAIL_FINE);
     taps_init(&y, place[1], samples[1], LS_DETAIL_FINE);
     made = look(d->fine, LS_DETAIL_FINE, &x, &y);
-    return made + (1 - keep) * ls_detail_grain(rest, d->limit) + keep * (old - made);
+    lips = ls_mask_lips(shape, (float)place[0], (float)place[1]);
+    return made + (1 - keep) * ls_detail_grain(rest, ls_detail_limit_at(d->limit, lips)) +
+           keep * (old - made);
 }
 
 // One channel of the frame.
@@ -101,7 +103,7 @@ static void put_channel(const struct ls_detail *d, const struct ls_frame *frame,
             a = paste->strength * ls_mask_at(&shape, (float)place[0], (float)place[1]);
             if (a <= 0)
                 continue;
-            made = made_at(d, channel, full, place, samples, old);
+            made = made_at(d, &shape, channel, full, place, samples, old);
             ls_plane_put(&p, i, j,
                          full ? ls_detail_blend(old, made, a, black) : old + a * (made - old));
         }

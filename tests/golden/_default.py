@@ -112,7 +112,7 @@ def mask_at(mask, mouth, feather, u, v):
 
 def lips_at(mouth, u, v):
     cx, cy, rx, ry = (c * 96 for c in mouth)
-    return 1 - smooth((np.sqrt(((u - cx) / rx)**2 + ((v - cy + 3) / (0.75 * ry))**2) - 0.7) / 0.8)
+    return 1 - smooth((((u - cx) / rx)**2 + ((v - cy + 1) / (0.35 * ry))**2 - 0.5) / 1.7)
 
 
 def blur(a, kernel):
@@ -152,6 +152,11 @@ def root_mean(w, band):
     return np.sqrt((w * band).sum() / max(w.sum(), 1e-6))
 
 
+def grain(rest, limit):
+    size = np.maximum(np.abs(rest) - 0.75, 0)
+    return np.sign(rest) * size * limit / (limit + size + 1e-6)
+
+
 def detail(made, seen, mask, inside, mouth, p, enlarged):
     """G, k, limit, amount. made and seen alike where `inside` is false."""
     made = matched(made, seen, mask, p["match"]) if p["match"] else made
@@ -175,17 +180,19 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
     gain = [s * np.clip(root_mean(w, hc[i]**2) / max(root_mean(w, hg[i]**2), 0.3) - 1, 0, most) for i, most in enumerate((1.5, 1))]
     low, high = around(g, 2)
     more = np.clip(gain[0] * hg[0] + gain[1] * hg[1], low - (high - low) / 5 - g, high + (high - low) / 5 - g)
-    made = np.where(inside[:, :, None], np.clip(made + more[:, :, None], 0, 255), made)
     a = np.where(inside, mask, 0)
+    limit = s * root_mean(a * (1 - a) * k, np.minimum(hc[0]**2, 64))
+    more = more + (1 - lips) * grain(hc[0], limit * (3 - 2 * lips))
+    made = np.where(inside[:, :, None], np.clip(made + more[:, :, None], 0, 255), made)
     q = root_mean(a, hc[0]**2) / max(root_mean(a, hc[1]**2), 1e-3)
-    amount = s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
-    return made, k, s * root_mean(a * (1 - a) * k, np.minimum(hc[0]**2, 64)), amount
+    amount = 0.9 * s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
+    return made, k, limit, amount
 
 
 def fine(g, amount):
     w = weights((np.arange(192) + 0.5) / 2 - 0.5, 1, 96)
     t = w @ g @ w.T
-    for _ in range(1 if amount > 0 else 0):
+    for _ in range(3 if amount > 0 else 0):
         low, high = around(t, 1)
         e = (high - low)**2 / ((high - low)**2 + 64)
         t = np.clip(t + amount * e * (t - blur(t, B1)), low, high)
@@ -234,8 +241,8 @@ def default_paste(planes, fmt, m, full, box, roll, face, source, mask, mouth, p)
         keep = np.clip(look(k, 96), 0, 1)
         if whole:
             new, rest = look(fine(made[:, :, n], amount), 192), old - look(source[:, :, n], 96)
-            size = np.maximum(np.abs(rest) - 0.75, 0)
-            new = new + (1 - keep) * np.sign(rest) * size * limit / (limit + size + 1e-6) + keep * (old - new)
+            most = limit * (3 - 2 * lips_at(mouth, fu[on], fv[on]))
+            new = new + (1 - keep) * grain(rest, most) + keep * (old - new)
             black = 0 if fmt == RGB24 or full else 16
             was, is_ = np.maximum(old - black, 0), np.maximum(new - black, 0)
             light = np.sqrt(np.maximum(was**2 + a * (is_**2 - was**2), 0))
