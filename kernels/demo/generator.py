@@ -2,12 +2,13 @@
 """Trains the generator on pairs.py's pairs: pixels, slopes, what a frozen expert (picture -> mouth shape) sees, and a
 judge of patches that learns beside it what mouths look like.
 `python3 generator.py MATERIAL FOLDER seconds` goes on from FOLDER/generator.pt, where all that is needed for it is kept
-every minute; the last third of the time lowers the step. START=weights.safetensors begins from these; BATCH=512 suits a
-GPU, which is used where there is one."""
+every minute; the last third of the time lowers the step. START=weights.safetensors begins with these where there is no
+generator.pt; BATCH=512 suits a GPU, which is used where there is one."""
 import multiprocessing
 import os
 import sys
 import time
+from queue import Empty
 
 import cv2
 import numpy as np
@@ -106,10 +107,32 @@ def feed(material, folder, seed, queue):
         queue.put(pairs.batch(BATCH))
 
 
-def train_expert(get, samples):
+def start_feeders(material, folder, seed):
+    """-> a function that gives the next batch."""
+    from pairs import more_voices
+
+    more_voices(folder)  # each would make them, all at the same time
+    queue = multiprocessing.Queue(8)
+    feeders = [multiprocessing.Process(target=feed, args=(material, folder, seed + i, queue), daemon=True)
+               for i in range(FEEDERS)]
+    for feeder in feeders:
+        feeder.start()
+
+    def get():
+        while True:
+            try:
+                return [torch.from_numpy(x).to(DEVICE) for x in queue.get(timeout=10)]
+            except Empty:  # slow at first; but who is dead brings nothing
+                for feeder in feeders:
+                    if not feeder.is_alive():
+                        sys.exit("generator: what makes the pairs ended with status %d" % feeder.exitcode)
+
+    return get
+
+
+def train_expert(get, steps):
     net = Expert().to(DEVICE)
     optimizer = torch.optim.AdamW(net.parameters())
-    steps = samples // BATCH
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - step / steps) + 1e-5
@@ -135,6 +158,8 @@ class Training:
         kept, begin = None, os.environ.get("START")
         if os.path.exists(self.path):
             kept = torch.load(self.path, weights_only=False, map_location=DEVICE)
+            if begin:
+                print("START is not used: there is %s, which goes on" % self.path, flush=True)
         elif begin:
             from safetensors.torch import load_file
 
@@ -153,13 +178,13 @@ class Training:
         if kept:
             self.optimizer.load_state_dict(kept["optimizer"])
             self.judge_optimizer.load_state_dict(kept["judge_optimizer"])
-        self.steps = kept["steps"] if kept else 0
+        self.steps, self.samples = (kept["steps"], kept["samples"]) if kept else (0, 0)
         self.average = {}
 
     def keep(self):
         torch.save({"net": self.net.state_dict(), "mean": self.mean, "judge": self.judge.state_dict(),
                     "optimizer": self.optimizer.state_dict(), "judge_optimizer": self.judge_optimizer.state_dict(),
-                    "steps": self.steps, "samples": self.steps * BATCH}, self.path + ".part")
+                    "steps": self.steps, "samples": self.samples}, self.path + ".part")
         os.replace(self.path + ".part", self.path)
 
     def note(self, **values):
@@ -213,6 +238,7 @@ class Training:
         self.optimizer.step()
         self.teach_judge(mine, theirs)
         self.steps += 1
+        self.samples += len(made)
         with torch.no_grad():
             share = 1 - min(KEPT, self.steps / (self.steps + 20))
             for name, value in self.net.state_dict().items():
@@ -226,13 +252,11 @@ def main(material, folder, seconds):
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
     seed = int(time.time())
     torch.manual_seed(seed)
-    queue = multiprocessing.Queue(8)
-    for i in range(FEEDERS):
-        multiprocessing.Process(target=feed, args=(material, folder, seed + i, queue), daemon=True).start()
-    get = lambda: [torch.from_numpy(x).to(DEVICE) for x in queue.get()]  # noqa: E731
+    get = start_feeders(material, folder, seed)
     path = os.path.join(folder, "expert.pt")
     if not os.path.exists(path):
-        torch.save(train_expert(get, 24000).state_dict(), path)
+        torch.save(train_expert(get, 1500).state_dict(), path + ".part")
+        os.replace(path + ".part", path)
     expert = Expert().to(DEVICE)
     expert.load_state_dict(torch.load(path, map_location=DEVICE))
     expert.requires_grad_(False)
@@ -244,7 +268,7 @@ def main(material, folder, seconds):
         now = time.time()
         part = (now - begun) / seconds
         if training.steps % 100 == 0:
-            print("%d samples, %.0f a second:" % (training.steps * BATCH, (training.steps - first) * BATCH / (now - begun)),
+            print("%d samples, %.0f a second:" % (training.samples, (training.steps - first) * BATCH / (now - begun)),
                   " ".join("%s %.4f" % item for item in training.average.items()), flush=True)
         if now - kept > 60:
             kept = now

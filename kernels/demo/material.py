@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Films of people who speak -> for each frame the face, cut out as the server does it but a quarter larger, its 468
-points, and the sound. `python3 material.py FOLDER part parts` fills FOLDER with one .npz a clip.
+points, and the sound. `FACE_MESH=face_landmark.tflite python3 material.py FOLDER part parts` fills FOLDER with one
+.npz a clip.
 
 What is kept out for judging: HELD (people), everything in bench/picture_voices.py's UNSEEN (voices), the presenter,
 Hopper and the astronaut (faces)."""
@@ -124,10 +125,11 @@ def main(folder, part, parts):
             continue
         made = prepare(path, detector, mesh)
         if made is None:
-            print("left out, faces missing:", path)
+            print("left out, faces missing or film unreadable:", path, flush=True)
             continue
-        np.savez(out + ".part.npz", **made)
-        os.replace(out + ".part.npz", out)
+        with open(out + ".part", "wb") as part_of_it:
+            np.savez(part_of_it, **made)
+        os.replace(out + ".part", out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 """What the generator learns from. A pair is any window of any voice and a REAL picture, of any person, of the mouth
 that the teacher hears in it; beside it a reference picture of the same person with another mouth. So every target is a
 sharp photograph and follows from the window: nothing is averaged, and voices without a picture count, too."""
-import glob
 import os
 
 import numpy as np
@@ -20,7 +19,7 @@ MOUTH = [61, 291, 0, 17, 13, 14, 78, 308]
 SAME = STABLE + MOUTH * 2 + [152, 172, 397]  # what two faces are laid over each other by
 SHOWN = np.array([1.3, 1.15, 1.15, 1.15], np.float32)  # a little more than is heard: the network shows less
 OWN, BLENDED, GRIMACES, FOREIGN, BEARDED, ELSEWHERE, HIDDEN = 0.08, 0.35, 0.35, 0.15, 0.10, 0.4, 0.2
-QUIET = 3000
+QUIET, MEETING = 3000, 2.5  # windows of silence; how much oftener lips that meet are drawn: they last a frame or two
 
 
 def plain_voices():
@@ -28,10 +27,15 @@ def plain_voices():
     out = []
     for name in ("librispeech_116-288045-0000.flac", "speech_en_28s_48k.wav"):
         path = os.path.join(SHARED, "media", "audio", name)
-        if glob.glob(path):
+        if os.path.exists(path):
             wav = sound_of(path)
             out.append(sound.windows(wav, np.arange(0, len(wav) / sound.RATE - 0.2, 1 / sound.COLUMNS_PER_S)))
     return out
+
+
+def more_voices(folder):
+    """Synthetic voices that the teacher did not learn from."""
+    return teacher.spoken(os.path.join(folder, "voices-2.npz"), 2)
 
 
 class Pairs:
@@ -50,7 +54,7 @@ class Pairs:
         kept = torch.load(os.path.join(folder, "teacher.pt"), weights_only=False)
         net = teacher.Teacher()
         net.load_state_dict(kept["net"])
-        said, _, meets = teacher.spoken(os.path.join(folder, "voices-2.npz"), 2)
+        said, _, meets = more_voices(folder)
         others = plain_voices()
         self.window = np.concatenate([*(film.heard(s) for s in SPEEDS), said, *others, sound.silence(QUIET, self.rng)])
         heard = teacher.hear(net, self.window)
@@ -75,6 +79,7 @@ class Pairs:
         bins, edges = np.histogram(shape[:, 0], 24, weights=weight)
         dense = np.maximum(bins[np.clip(np.digitize(shape[:, 0], edges) - 1, 0, 23)], 0.01 * bins.max())
         weight /= np.sqrt(dense)
+        weight *= 1 + MEETING * closed
         weight[-QUIET:] = 0.04 * weight.sum() / QUIET
         self.drawn = np.cumsum(weight / weight.sum())
         # A person's own sound goes with the own picture where the teacher hears about that.

@@ -58,7 +58,7 @@ class Material:
             for name, value in new.items():
                 parts[name].append(value)
         if not self.wav:
-            sys.exit("no material in " + folder)
+            sys.exit("no clips of the people wanted in " + folder)
         for name, values in parts.items():
             setattr(self, name, np.concatenate(values))
         self.people = sorted(set(self.person.tolist()))

@@ -106,7 +106,9 @@ def spoken(path, seed):
             times = np.arange(0, len(wav) / sound.RATE - 0.02, 0.04) + rng.uniform(0, 0.02)
             window = sound.windows(wav * np.exp(rng.normal(0, 0.4)), times)
             parts.append((window, voices.opening(phones, times).astype(np.float32), closed(phones, times)))
-        np.savez(path, *(np.concatenate(p) for p in zip(*parts)))
+        with open(path + ".part", "wb") as part_of_it:
+            np.savez(part_of_it, *(np.concatenate(p) for p in zip(*parts)))
+        os.replace(path + ".part", path)
     with np.load(path) as z:
         return [z[name] for name in z.files]
 
@@ -185,7 +187,9 @@ def main(material, folder, seconds):
         part = (time.time() - begun) / seconds
         if step % 500 == 0 or part >= 1:
             report(net, held, heard_held, step)
-    torch.save({"net": net.state_dict(), "calibration": calibrate(hear(net, heard[0])[:, :4], film.shape)}, path)
+    torch.save({"net": net.state_dict(), "calibration": calibrate(hear(net, heard[0])[:, :4], film.shape)},
+               path + ".part")
+    os.replace(path + ".part", path)
 
 
 if __name__ == "__main__":
