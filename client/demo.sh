@@ -3,7 +3,8 @@
 # A voice and a face in, a talking video out, from nothing: installs what is missing, builds, starts the
 # server on a free port of this machine, streams through it, stops it, and says where the video is.
 #
-#   client/demo.sh                         a portrait and a voice that come from Debian packages
+#   client/demo.sh                         a portrait and a voice that come from Debian packages; then, if
+#                                          ../shared/media has it, a 720p presenter: demo-presenter.mp4
 #   client/demo.sh FACE [VOICE [OUT]]      your own video or picture, your own voice; OUT: demo.mp4, or -
 #
 # The server's log is build/demo.log. What is already there is not done again: a second run takes about
@@ -77,15 +78,28 @@ start_server()
     die "the server did not start; its log: $log"
 }
 
+# FACE VOICE OUT
+stream()
+{
+    local status=0
+    say "Streaming ${1##*/} and ${2##*/}"
+    "$build/lipstream" sync --server "$address" "$1" "$2" "$3" >&3 || status=$?
+    [ $status != 0 ] || return 0
+    printf 'demo: the stream failed (exit code %d); the end of the server'\''s log, %s:\n' $status "$log"
+    tail -n 15 "$log"
+    exit $status
+}
+
 case ${1-} in
 -h | --help)
-    sed -n '3,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
 esac
 [ $# -le 3 ] || die "usage: client/demo.sh [FACE [VOICE [OUT]]]"
 face=$(from_here "${1:-$root/build/demo/portrait.jpg}")
 voice=$(from_here "${2:-$root/build/demo/voice.wav}")
+presenter=$root/../shared/media/talking/presenter_720p_faststart.mp4
 out=$(from_here "${3:-demo.mp4}")
 [ -z "${1-}" ] || [ -r "$face" ] || die "cannot read the face: $face"
 [ -z "${2-}" ] || [ -r "$voice" ] || die "cannot read the voice: $voice"
@@ -101,15 +115,10 @@ fi
 say "Starting the server"
 start_server
 sed -n '/listening on/{p;q}' "$log"
-say "Streaming ${face##*/} and ${voice##*/}"
-status=0
-"$build/lipstream" sync --server "$address" "$face" "$voice" "$out" >&3 || status=$?
-if [ $status != 0 ]; then
-    printf 'demo: the stream failed (exit code %d); the end of the server'\''s log, %s:\n' $status "$log"
-    tail -n 15 "$log"
-    exit $status
-fi
+stream "$face" "$voice" "$out"
+[ $# -gt 0 ] || [ ! -r "$presenter" ] || stream "$presenter" "$voice" "$here/demo-presenter.mp4"
 stop_server
 [ "$out" != - ] || exit 0
 say "The video is $out"
+[ $# -gt 0 ] || [ ! -r "$presenter" ] || say "The presenter speaks in $here/demo-presenter.mp4"
 printf 'Watch it:  ffplay -autoexit %q   or   mpv %q   or in any browser.\n' "$out" "$out"

@@ -36,8 +36,7 @@ def main(folder, out):
     mel, face = torch.randn(4, 1, 80, 16), torch.rand(4, 6, 96, 96)
     lost = (output(full, mel, face) - output(half, mel, face)).abs().max() * 255
     print("%s: %d parameters, %d bytes, %d samples; half precision changes at most %.2f of 255" % (
-        out, sum(v.numel() for k, v in full.items() if v.is_floating_point()), os.path.getsize(out), kept["samples"],
-        lost))
+        out, sum(v.numel() for v in Wav2Lip(widths(full)).parameters()), os.path.getsize(out), kept["samples"], lost))
 
 
 if __name__ == "__main__":
