@@ -104,6 +104,10 @@ void ls_track_step(struct ls_track *t, const struct ls_pose *step)
 
 // --- the mean ------------------------------------------------------------------------------------
 
+// What crops and pastes take (backend.h). A detection's own turn is below, but a picture that goes
+// on turning carries it further.
+static const double roll_most = 1;
+
 // What is averaged: the face as it would be in the frame in question.
 struct mean {
     double place, size; // sums of weights
@@ -167,7 +171,7 @@ static void face_of(const struct mean *m, struct ls_spot *out)
         out->face.point[i][1] = (float)(m->point[i][1] / m->place);
     }
     out->face.points_known = m->points_known;
-    out->roll_rad = (float)(m->roll / m->place);
+    out->roll_rad = (float)fmin(fmax(m->roll / m->place, -roll_most), roll_most);
 }
 
 // Lids and brows move by themselves, which hardly shifts a head but shakes its size and turn: these

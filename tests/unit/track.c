@@ -367,6 +367,51 @@ static void check_head(struct ls_job job, int row)
                (double)far, (double)turned);
 }
 
+// A picture that goes on turning, in which upright faces are found: no crop takes more than 1 rad.
+static void check_turning(struct ls_job job)
+{
+    struct ls_track_params p = {.job = &job,
+                                .width_px = 1000,
+                                .height_px = 600,
+                                .interval = 4,
+                                .lost_frames_max = 12,
+                                .smooth_half = 2,
+                                .side_px = 320,
+                                .side_px_max = 320};
+    const struct ls_pose turn = {cos(0.2), sin(0.2), 0, 0};
+    struct ls_track *t = NULL;
+    struct ls_err err = {0};
+    float most = 0;
+    int n = 0;
+
+    CHECK(ls_track_new(&t, &p, &err) == 0, "a turning picture");
+    for (int i = 0; i <= 40; i++) {
+        const struct ls_face *seen;
+        struct ls_face face;
+        struct ls_pose guess;
+        struct ls_spot spot;
+        int side, side_max;
+        uint32_t seed = 7;
+        int64_t idx;
+        bool on;
+
+        if (i == 40)
+            ls_track_end(t);
+        else if (ls_track_frame(t, false, &err) < 0)
+            break;
+        while (ls_track_wants(t, &idx, &side, &side_max)) {
+            face = head_seen(0, 0, &seed);
+            ls_track_found(t, &face, 1, side);
+        }
+        while (ls_track_wants_step(t, &idx, &seen, &on, &guess))
+            ls_track_step(t, &turn);
+        for (; n < 40 && ls_track_next(t, &spot); n++)
+            most = fmaxf(most, fabsf(spot.roll_rad));
+    }
+    ls_track_free(&t);
+    CHECK(n == 40 && most > 0.9f && most <= 1, "a turning picture: at most 1 rad");
+}
+
 // An upright box about the turned face becomes the face's own; BlazeFace's grows.
 static void check_roll(void)
 {
@@ -447,6 +492,7 @@ int main(void)
     check_exact(job);
     for (row = 0; row < sizeof(heads) / sizeof(heads[0]); row++)
         check_head(job, (int)row);
+    check_turning(job);
     check_roll();
     check_presence(job);
     return check_done();
