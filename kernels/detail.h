@@ -117,7 +117,7 @@ LS_ANYWHERE float ls_detail_gain(float wanted, float made, float most)
 }
 
 // The kernel's width, in pixels of a map of `size` for the whole box, where a sample covers one
-// `samples`th of the box; more than an eighth of the map is never looked at.
+// `samples`th of the box; at most so that the kernel is as wide as the map.
 LS_ANYWHERE float ls_detail_widen(float samples, int size)
 {
     return ls_detail_cut((float)size / samples, 1, (float)size / 4);

@@ -10,6 +10,7 @@
 // MOUTH and LOWER_FACE also fade at the face's border over F / 2, so that no mask that reaches it
 // leaves an edge there. Outside of 0..96 all are 0. A mouth that is not given (all 0) lies where
 // faces have it on average. Opacity is the mask times strength.
+// The lips, whatever the mask: 1 - S((r^2 - 1/2) / 1.7), radii rx and 0.35 ry, about (cx, cy - 1).
 #ifndef LS_MASK_H
 #define LS_MASK_H
 
