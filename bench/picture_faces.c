@@ -8,14 +8,15 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "kernels/backend.h"
 #include "kernels/model.h"
 
 enum { SIDE = 96, FACE = SIDE * SIDE * 3, COLUMNS = 16, BANDS = 80, COUNT_MAX = 1 << 24 };
 
-// All columns of a voice; at its end 16 more like the last one, as the service has it.
+static const float QUIET = -4;
+
+// All columns of a voice; beyond its end 16 of silence, as the service has it.
 static float *voice_mel(struct ls_lane *lane, int *columns, struct ls_err *err)
 {
     int32_t samples;
@@ -34,8 +35,8 @@ static float *voice_mel(struct ls_lane *lane, int *columns, struct ls_err *err)
         free(mel);
         mel = NULL;
     }
-    for (int i = 0; mel && i < COLUMNS; i++)
-        memcpy(mel + (*columns + i) * BANDS, mel + (*columns - 1) * BANDS, BANDS * sizeof *mel);
+    for (int i = 0; mel && i < COLUMNS * BANDS; i++)
+        mel[*columns * BANDS + i] = QUIET;
     free(pcm);
     return mel;
 }

@@ -20,8 +20,8 @@ stillness    standard deviation of the opening in silence over that in speech.
 seam         mean |gradient of luma along the mask's normal| over the mask's edge in the output, over the same in the
              source. The edge: where the opacity lies between 5 % and 95 % (a soft mask), grown by a pixel to each side
              (which is all that a hard one has). seam_worst: the greatest of 16 sectors of that ring.
-sharpness    energy of a Laplacian of Gaussian (sigma 1 pixel of the frame) of luma where the opacity is above a half,
-             output over source.
+sharpness    energy of a Laplacian of Gaussian (sigma 1 pixel of the frame) of luma in the ellipse around the source's
+             lips, 1.3 times as large as they are, output over source.
 jitter       shift between consecutive frames of what was pasted, by least squares on gradients (Lucas and Kanade), in
              pixels of the frame; the mean of its length. Given with the same of the source.
 PSNR, SSIM   8 bit; SSIM as Wang et al. 2004, gaussian window of sigma 1.5, mean of the three channels.

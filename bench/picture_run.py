@@ -37,7 +37,7 @@ def run(bench, parts, args):
                 act(bench)
         except voices.Missing as fault:
             cases.skip("%s: %s" % (part, fault))
-        except (RuntimeError, OSError, subprocess.CalledProcessError) as fault:
+        except (RuntimeError, OSError, LookupError, ValueError, subprocess.CalledProcessError) as fault:
             failed += 1
             print("FAIL %s: %s" % (part, fault), file=sys.stderr, flush=True)
         print("# %s: %.0f s" % (part, time.monotonic() - started), flush=True)
@@ -59,6 +59,8 @@ def main():
     cases.WORK = os.path.join(args.out, "work-%d" % os.getpid())
     started = time.monotonic()
     parts = args.only.split(",")
+    if not set(parts) <= set(PARTS):
+        parser.error("no such part: " + ", ".join(sorted(set(parts) - set(PARTS))))
     if "known_voices" in parts and "rests" not in parts:
         parts = ["rests", *parts]
     try:

@@ -7,7 +7,9 @@ times t: 0 closed, about 1 wide open. It is a model of coarticulation after Cohe
 in synthetic visual speech", 1993): each phoneme has a target and a dominance that decays around it, and the mouth is
 where the dominance-weighted mean of the targets is. Its numbers are fitted on the lips of people of GRID
 (bench/picture_fit.py), never of those held out: so lag 0 means with the sound as people's lips are, and the r that
-those people themselves reach against it (about 0.7) is what a perfect generator can be expected to reach.
+those people themselves reach against it (about 0.7) is what a perfect generator can be expected to reach. The demo
+model can reach more, for its teacher learns from this curve, too, on other voices (kernels/demo/teacher.py): what it
+does beside people's own lips is said by the rows of GRID.
 Needs numpy, libespeak-ng.so.1 and flite; without them `Missing` is raised.
 """
 import ctypes
