@@ -19,6 +19,9 @@ MOUTH = [61, 291, 0, 17, 13, 14, 78, 308]
 SAME = STABLE + MOUTH * 2 + [152, 172, 397]  # what two faces are laid over each other by
 SHOWN = np.array([1.3, 1.15, 1.15, 1.15], np.float32)  # a little more than is heard: the network shows less
 OWN, BLENDED, GRIMACES, FOREIGN, BEARDED, ELSEWHERE, HIDDEN = 0.08, 0.35, 0.35, 0.15, 0.10, 0.4, 0.2
+# How often target and reference share the upper half, the reference's, as frames have it that come to be synced: or the
+# network reads the target's mouth off the target's cheeks, and then shows a frame's own mouth, not the voice's.
+SAME_FRAME, BELOW = 0.7, np.clip((np.arange(96.0) - 48) / 10, 0, 1)[:, None, None]
 QUIET, MEETING = 3000, 2.5  # windows of silence; how much oftener lips that meet are drawn: they last a frame or two
 
 
@@ -91,7 +94,7 @@ class Pairs:
     def _draw(self, summed):
         return min(int(np.searchsorted(summed, self.rng.random())), len(summed) - 1)
 
-    def _choose(self):
+    def _choose(self, same):
         """-> window, target, reference; indices."""
         film, rng = self.film, self.rng
         if rng.random() < OWN:
@@ -107,7 +110,7 @@ class Pairs:
             near = near[away < max(1.15 * away[0], 0.08)]
             target = film.of[person][near[rng.integers(len(near))]]
         clip = film.of_clip[film.clip[target]]
-        if rng.random() < 0.75:  # or the network learns to show the reference
+        if rng.random() < (0.4 if same else 0.75):  # or the network learns to show the reference
             few = clip[rng.integers(len(clip), size=4)]
             reference = few[np.argmax(np.abs(film.shape[few] - film.shape[target]) @ WEIGHT)]
         else:
@@ -138,11 +141,12 @@ class Pairs:
     def _one(self):
         """-> [2][96][96][3] 0..1 target and reference, window's and target's index, the mouth's middle."""
         film, rng = self.film, self.rng
-        window, *frames = self._choose()
+        same = rng.random() < SAME_FRAME
+        window, *frames = self._choose(same)
         points = film.points[frames]
         matrix = vary.view(rng, [film.picture.shape[1] / 2] * 2)
         laid = similarity(points[1][STABLE], points[0][STABLE])  # the reference takes the target's pose, nearly
-        if rng.random() < 0.5:
+        if not same and rng.random() < 0.5:
             grown = rng.normal(0, 0.012)
             laid[:, :2] *= 1 + grown
             laid[:, 2] += rng.normal(0, 0.6, 2) - grown * film.picture.shape[1] / 2
@@ -156,6 +160,8 @@ class Pairs:
             pictures[1] = self._foreign(pictures[1], frames[1], matrices[1], field, at[1][vary.LIPS])
         if rng.random() < GRIMACES:
             pictures[1] = vary.grimace(pictures[1], at[1][MOUTH].mean(0), rng)
+        if same:
+            pictures[0] = (pictures[1] + BELOW * (pictures[0].astype(np.float32) - pictures[1])).astype(np.uint8)
         if rng.random() < BEARDED:
             pictures = vary.beard(pictures, at, rng)
         if rng.random() < ELSEWHERE:
