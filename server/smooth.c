@@ -15,6 +15,9 @@
 // nothing.
 enum { PAST_PER_FRAME = 8, PAST_MAX = 100, KEYS_MIN = 3 };
 
+// Of a head, against where its poses are told from.
+static const double size_most = 1024;
+
 // Frames behind one whose detections count for its place; twice as many for its size.
 static int past(const struct ls_track *t)
 {
@@ -86,10 +89,24 @@ static struct ls_pose step_of_boxes(const struct ls_track *t, int64_t idx)
                             (double)(far * (is[1] - was[1]))};
 }
 
+// Only the motion between two frames counts, so poses may be told from any of them. Steps multiply:
+// a picture that grows for ever, or the errors of a long stream, would leave what numbers can hold.
+static void tell_from_newest(struct ls_track *t)
+{
+    struct ls_pose from = ls_pose_inverse(&ls_record_at(t, t->stepped)->pose);
+    struct record *r;
+
+    for (int64_t i = t->base; i <= t->stepped; i++) {
+        r = ls_record_at(t, i);
+        r->pose = ls_pose_after(&r->pose, &from);
+    }
+}
+
 void ls_track_step(struct ls_track *t, const struct ls_pose *step)
 {
     struct record *r = ls_record_at(t, t->stepped);
     struct ls_pose by_boxes;
+    double size;
 
     r->pose = (struct ls_pose){1, 0, 0, 0};
     if (goes_on(t, t->stepped)) {
@@ -98,6 +115,9 @@ void ls_track_step(struct ls_track *t, const struct ls_pose *step)
             step = &by_boxes;
         }
         r->pose = ls_pose_after(step, &ls_record_at(t, t->stepped - 1)->pose);
+        size = hypot(r->pose.a, r->pose.b);
+        if (!(size > 1 / size_most && size < size_most))
+            tell_from_newest(t);
     }
     t->stepped++;
 }
