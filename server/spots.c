@@ -350,6 +350,10 @@ void ls_spots_mouth(const struct ls_spot *spot, float mouth[4])
         dy = (a[1] + b[1] - face->box.y0 - face->box.y1) / 2;
         mouth[0] = 0.5f + (c * dx + s * dy) / w;
         mouth[1] = 0.5f + (c * dy - s * dx) / h + 4.0f / LS_FACE_SIZE;
+        // Of a box that pads or the frame's edge left little of it may lie anywhere: what is beyond
+        // the box is not seen, and pastes take places of at most 4.
+        mouth[0] = fminf(fmaxf(mouth[0], -4), 4);
+        mouth[1] = fminf(fmaxf(mouth[1], -4), 4);
         rx = 0.62f * hypotf(b[0] - a[0], b[1] - a[1]) / w;
         rx = rx < 0.1f ? 0.1f : rx > 0.3f ? 0.3f : rx;
     }

@@ -11,6 +11,9 @@
 
 enum { KEYS_PER_SEARCH = 8 };
 
+// Of a face that sticks out of its frame (8192 at most); twice that is what crops and pastes take.
+#define FAR_PX 16384.0f
+
 int ls_track_new(struct ls_track **out, const struct ls_track_params *params, struct ls_err *err)
 {
     struct ls_track *t = calloc(1, sizeof(*t));
@@ -265,6 +268,21 @@ bool ls_track_wants(const struct ls_track *t, int64_t *idx, int *side_px, int *s
     return true;
 }
 
+static bool is_near(float x, float y)
+{
+    return fabsf(x) <= FAR_PX && fabsf(y) <= FAR_PX; // false for NaN
+}
+
+// A detector's numbers are made of a stranger's picture: what no frame can show is no face.
+static bool is_face(const struct ls_face *f)
+{
+    bool near = is_near(f->box.x0, f->box.y0) && is_near(f->box.x1, f->box.y1);
+
+    for (int i = 0; near && f->points_known && i < LS_POINTS; i++)
+        near = is_near(f->point[i][0], f->point[i][1]);
+    return near && f->box.x1 - f->box.x0 >= 1 && f->box.y1 - f->box.y0 >= 1;
+}
+
 void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, int side_px)
 {
     int64_t idx = target(t);
@@ -275,13 +293,14 @@ void ls_track_found(struct ls_track *t, const struct ls_face *face, int count, i
     assert(idx >= 0);
     r = ls_record_at(t, idx);
     r->known = true;
-    r->face_count = count < TRACK_FACES ? count : TRACK_FACES;
-    memcpy(r->face, face, (size_t)r->face_count * sizeof(*face));
-    if (count == 0) {
+    for (int i = 0; i < count && r->face_count < TRACK_FACES; i++)
+        if (is_face(&face[i]))
+            r->face[r->face_count++] = face[i];
+    if (r->face_count == 0) {
         t->side_px = t->p.side_px;
     } else {
         // 48 network pixels are plenty: a face that large is found at half the size, too.
-        size = sqrtf(area(&face[0].box)) * (float)side_px / (float)long_side;
+        size = sqrtf(area(&r->face[0].box)) * (float)side_px / (float)long_side;
         t->side_px = size > 48 && side_px / 2 >= t->p.side_px ? side_px / 2 : side_px;
     }
     advance(t);
@@ -321,9 +340,13 @@ static void pad_turned(const struct ls_track *t, struct ls_spot *spot)
         (struct ls_box){b->x0 + dx - wide, b->y0 + dy - high, b->x1 + dx + wide, b->y1 + dy + high};
 }
 
-// Less than 4 pixels of it inside the frame are no face.
+// Less than 4 pixels of it inside the frame are no face. Nor is what was carried, or padded, to
+// where no crop follows.
 static bool is_sliver(const struct ls_track *t, struct ls_box b)
 {
+    if (!(fmaxf(fabsf(b.x0), fabsf(b.y0)) <= 2 * FAR_PX &&
+          fmaxf(fabsf(b.x1), fabsf(b.y1)) <= 2 * FAR_PX))
+        return true;
     limit_box(t, &b);
     return b.x1 - b.x0 < 4 || b.y1 - b.y0 < 4;
 }
