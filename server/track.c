@@ -368,6 +368,8 @@ bool ls_track_next(struct ls_track *t, struct ls_spot *out)
         else if (spot.found)
             ls_track_pad(t, &spot.face.box);
     }
+    if (spot.found && is_sliver(t, spot.face.box))
+        spot.found = false;
     if (spot.found) {
         t->last = spot;
     } else if (t->p.job->face.missing == LS_MISSING_HOLD_BOX && t->last.found) {
@@ -375,8 +377,6 @@ bool ls_track_next(struct ls_track *t, struct ls_spot *out)
         spot.held = true;
         spot.presence = 1;
     }
-    if (spot.found && is_sliver(t, spot.face.box))
-        spot.found = spot.held = false;
     t->out++;
     *out = spot;
     return true;

@@ -116,6 +116,7 @@ static const struct scene two = {
     "two people, the larger comes later", 60, 0, {{100, 0, 100, 0, 60}, {600, 0, 200, 10, 60}}, 2};
 static const struct scene gap = {
     "gone, then another", 90, 0, {{100, 0, 100, 0, 30}, {600, 0, 100, 50, 90}}, 2};
+static const struct scene leaving = {"leaving", 60, 0, {{700, 10, 100, 0, 60}}, 1};
 static const struct scene empty = {"nobody", 30, 0, {{0, 0, 0, 0, 0}}, 0};
 static const struct scene weak = {
     "a weak face alone", 30, 0, {{0, 0, 1, 0, 0}, {300, 0, 100, 0, 30}}, 2};
@@ -187,6 +188,9 @@ static void check_hold(struct ls_job job)
     CHECK(run(&gap, &job, 0, true, spot, &looked) == 90 && spot[35].found && spot[35].held &&
               spot[35].face.box.x0 == 100 && !spot[29].held && !spot[60].held,
           "hold: the last box goes on");
+    CHECK(run(&leaving, &job, 2, true, spot, &looked) == 60 && !spot[20].held && spot[40].found &&
+              spot[40].held && spot[59].held && spot[59].face.box.x0 < 997,
+          "hold: a face that left the picture");
 }
 
 // Rows of integer boxes as the original smooths them (its slices written out by hand for n = 1..7;
