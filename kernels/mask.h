@@ -8,8 +8,8 @@
 // - RECTANGLE: S(d / F), d = distance of p from the face's border, F at least 1/64: a hard edge is
 //   one that has no jump, so that rounding a place decides nothing.
 // MOUTH and LOWER_FACE also fade at the face's border over F / 2, so that no mask that reaches it
-// leaves an edge there. Outside of 0..96 all are 0. A mouth that is not given (all 0) lies where
-// faces have it on average. Opacity is the mask times strength.
+// leaves an edge there. Outside of 0..96 all are 0. A mouth that is not given (a radius of 0) lies
+// where faces have it on average; rx and ry are at least 1. Opacity is the mask times strength.
 // The lips, whatever the mask: 1 - S((r^2 - 1/2) / 1.7), radii rx and 0.35 ry, about (cx, cy - 1).
 #ifndef LS_MASK_H
 #define LS_MASK_H

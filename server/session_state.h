@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of a session, for the files that make one up: session.c (life, events),
-// session_input.c, shots.c (the frames on their way), outlet.c (encoding and replies), report.c
-// (progress, warnings, summary). Nobody else includes it. Loop thread, but for what outlet.c hands
-// to the pool in a job.
+// session_input.c, shots.c (the frames on their way), spots.c (where their faces are), act.c and
+// fade.c (what becomes of them), hold.c (pictures that are shown again), outlet.c (encoding and
+// replies), report.c (progress, warnings, summary). Nobody else includes it. Loop thread, but for
+// what outlet.c hands to the pool in a job.
 #ifndef LS_SESSION_STATE_H
 #define LS_SESSION_STATE_H
 
