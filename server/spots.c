@@ -103,27 +103,25 @@ static bool spot_given(struct ls_session *s, struct shot *shot)
     return true;
 }
 
-// Given boxes that miss are held too, if asked; and cut to the frame, of which 4 pixels must
-// remain.
+// Given boxes are cut to the frame, of which 4 pixels must remain; those that miss are held, too,
+// if asked.
 static void finish_given(struct ls_session *s, struct shot *shot)
 {
     struct ls_box *b = &shot->spot.face.box;
 
+    if (shot->spot.found) {
+        b->x0 = b->x0 < 0 ? 0 : b->x0;
+        b->y0 = b->y0 < 0 ? 0 : b->y0;
+        b->x1 = b->x1 > (float)shot->frame.width_px ? (float)shot->frame.width_px : b->x1;
+        b->y1 = b->y1 > (float)shot->frame.height_px ? (float)shot->frame.height_px : b->y1;
+        shot->spot.found = b->x1 - b->x0 >= 4 && b->y1 - b->y0 >= 4;
+    }
     if (!shot->spot.found && s->job.face.missing == LS_MISSING_HOLD_BOX && s->spot_count > 0 &&
         !shot->bypass) {
         shot->spot = s->spot[0];
         shot->spot.held = true;
         shot->spot.presence = 1;
-        return;
     }
-    if (!shot->spot.found)
-        return;
-    b->x0 = b->x0 < 0 ? 0 : b->x0;
-    b->y0 = b->y0 < 0 ? 0 : b->y0;
-    b->x1 = b->x1 > (float)shot->frame.width_px ? (float)shot->frame.width_px : b->x1;
-    b->y1 = b->y1 > (float)shot->frame.height_px ? (float)shot->frame.height_px : b->y1;
-    if (b->x1 - b->x0 < 4 || b->y1 - b->y0 < 4)
-        shot->spot.found = false;
 }
 
 static int spot_keep(struct ls_session *s, const struct ls_spot *spot, struct ls_err *err)

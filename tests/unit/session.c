@@ -189,10 +189,9 @@ static void check_promises(struct loopback *l)
 static void check_regions(struct loopback *l)
 {
     static const struct ls_region region[] = {
-        {0, {20, 20, 80, 76}, true, false},
-        {1, {0, 0, 0, 0}, false, false},
-        {2, {20, 20, 80, 76}, true, true},
-        {3, {22, 20, 82, 76}, true, false},
+        {0, {20, 20, 80, 76}, true, false}, {1, {0, 0, 0, 0}, false, false},
+        {2, {20, 20, 80, 76}, true, true},  {3, {22, 20, 82, 76}, true, false},
+        {4, {-50, 20, 2, 76}, true, false}, // too little of it is in the picture
     };
     static const enum ls_action want[] = {LS_ACTION_SYNCED, LS_ACTION_PASSED_THROUGH,
                                           LS_ACTION_PASSED_THROUGH, LS_ACTION_SYNCED,
@@ -209,7 +208,7 @@ static void check_regions(struct loopback *l)
         c.job.face.choose = LS_CHOOSE_GIVEN;
         c.job.face.missing = round ? LS_MISSING_HOLD_BOX : LS_MISSING_PASS_THROUGH;
         c.region = region;
-        c.region_count = 4;
+        c.region_count = 5;
         loopback_run(l, &c, 1);
         good = c.err.code == 0 && c.info_count == 5;
         for (k = 0; good && k < 5; k++)
