@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Made by tests/golden/golden_net.py with torch 1.13.0a0 and numpy 1.24.2. Not edited by hand.
+// Made by tests/golden/golden_net.py with torch 2.15.0+cu132 and numpy 2.4.6. Not edited by hand.
 #include "golden.h"
 
 // clang-format off
