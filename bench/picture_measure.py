@@ -123,7 +123,7 @@ def rests(bench):
 def known_voices(bench):
     """Unseen voices on unseen faces, against the known opening."""
     names = list(voices.UNSEEN)
-    jobs, clips, closed, copied = [], {}, [], []
+    jobs, clips, closed, moved = [], {}, [], []
     for k, (name, path) in enumerate(cases.faces(("hopper", "s34", "presenter") if bench.quick else None).items()):
         for i, voice in enumerate(names):
             if not bench.quick or i == 2 * k:
@@ -140,7 +140,7 @@ def known_voices(bench):
         spans, speech = voices.closures(phones), (phones[0][1], phones[-1][0])
         zeros = (bench.rest.get(name, bench.rest_usual), own_rest(times, o, phones), 0)
         if name in ("s2", "s34", "lbbc2a"):
-            copied.append(judge.pearson(o, source.opening[source.at(out)]))
+            moved.append((o, voices.opening(phones, times), source.opening[source.at(out)]))
         closed.append([judge.closures(times, o, spans, zero, speech=speech) for zero in zeros])
         if name not in clips:
             bench.curves.append(("%s, %s" % (name, voice), times, o, known(times), spans))
@@ -159,8 +159,15 @@ def known_voices(bench):
         bench.row("known opening, all: %s" % what, 100 * sum(s * n for s, n, _ in part) / count, "%")
         bench.row("known opening, all: %s by chance" % what, 100 * float(np.nanmean([c for _, _, c in part])), "%")
     bench.row("known opening, all: p b m", count, "closures")
-    if copied:
-        bench.row("known opening, GRID's people: r with the picture's own mouth", float(np.mean(copied)), "1")
+    if moved:
+        followed_rows(bench, "known opening, GRID's people:", moved)
+
+
+def followed_rows(bench, name, clips):
+    """Whose mouth it is: the voice's, or the one that the picture had."""
+    voice, picture = judge.follows(clips)
+    bench.row(name + " follows the voice", float(voice), "1")
+    bench.row(name + " follows the picture's own mouth", float(picture), "1")
 
 
 def own_rest(times, o, phones):
@@ -189,9 +196,10 @@ def keep(bench, path, wav_path, out, source, phones, count=14, first=6):
 
 def grid_people(bench):
     """Held-out people of GRID: the voice of one clip on another clip of the same person, against what the person's own
-    lips did; the same on its own clip; the other clip's own lips, for all sentences are built alike; and the known
-    opening against the person's lips, as a measure of that one."""
-    crossed, left, same, teacher, jobs = [], [], [], [], []
+    lips did, and which of both clips' lips it follows, for all sentences are built alike and their lips agree by
+    themselves ("r of its own lips"); the same on its own clip; and the known opening against the person's lips, as a
+    measure of that one."""
+    crossed, left, moved, same, teacher, jobs = [], [], [], [], [], []
     for person in cases.HELD_OUT:
         paths = grid_clips(person)[1 : 4 if bench.quick else 11]
         if not paths:
@@ -210,13 +218,16 @@ def grid_people(bench):
             phones = voices.align(voices.read_wav(cases.own_voice(path)), voices.grid_sentence(os.path.basename(path)))
             teacher.append((t, own(t), lambda x, p=phones: voices.opening(p, x)))
             continue
-        left.append((t, picture.opening[picture.at(out)[: len(t)]], own))
+        mine = picture.opening[picture.at(out)[: len(t)]]
+        left.append((t, mine, own))
+        moved.append((o, own(t), mine))
         if len(crossed) in (1, 11):
             bench.curves.append(("voice of %s on another clip" % os.path.basename(path), t, o, own(t), []))
     if not crossed:
         return
     bench.sync_rows("GRID, another clip:", crossed)
     bench.row("GRID, another clip: r of its own lips", judge.correlation(left)[0], "1")
+    followed_rows(bench, "GRID, another clip:", moved)
     bench.sync_rows("GRID, same clip:", same)
     bench.sync_rows("GRID, known opening against their own lips:", teacher)
     ratio = [judge.amplitude(o) / judge.amplitude(own(t)) for t, o, own in crossed]

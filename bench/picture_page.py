@@ -21,6 +21,10 @@ AIMS = [
     ("its lag", "known opening, all: lag", None, -40, 40, "ms"),
     ("correlation with GRID's held-out people, on another clip", "GRID, another clip: r", None, 0.6, None, ""),
     ("its lag", "GRID, another clip: lag", None, -40, 40, "ms"),
+    ("  which agree by themselves with the picture's own by", "GRID, another clip: r of its own lips", None, None, None,
+     ""),
+    ("how much it follows the voice's lips there", "GRID, another clip: follows the voice", None, None, None, ""),
+    ("  and the picture's own", "GRID, another clip: follows the picture's own mouth", None, None, None, ""),
     ("p, b, m closed", "known opening, all: closures", None, 90, None, "%"),
     ("stillness, digital silence, generated", "digital silence, generate: stillness", None, None, 10, "%"),
     ("stillness, room noise, generated", "room noise, generate: stillness", None, None, 10, "%"),
@@ -34,14 +38,19 @@ AIMS = [
     ("mouth error, gain over copying the reference", "mouth error: gain over copying", None, 3, None, "dB"),
 ]
 
+VERDICTS = {True: ("yes", "met"), False: ("no", "NOT MET"), None: ("none", "")}  # class and text
+
 
 def verdicts(bench):
-    """[(what, value, value of the original's paste or None, aim as text, met)] of what was measured."""
+    """[(what, value, value of the original's paste or None, aim as text, met or None)] of what was measured."""
     out = []
     for what, row, old, least, most, unit in AIMS:
         if all(case != row for case, _, _ in bench.rows):
             continue
         value = bench.value(row)  # one that is not a number meets no aim
+        if least is None and most is None:
+            out.append((what, value, bench.value(old) if old else None, "to read the others by", None))
+            continue
         if least is None:
             aim = "<= %g %s" % (most, unit)
         elif most is None:
@@ -145,8 +154,7 @@ def write(bench, path, facts, looks):
     out.append("</table><h2>Aims</h2><table><tr><th>figure<th>default<th>original's paste<th>aim<th>")
     for what, value, old, aim, met in verdicts(bench):
         out.append("<tr><td>%s<td>%s<td>%s<td>%s<td class=%s>%s" % (
-            what, _number(value), "" if old is None else _number(old), html.escape(aim), "yes" if met else "no",
-            "met" if met else "not met"))
+            what, _number(value), "" if old is None else _number(old), html.escape(aim), *VERDICTS[met]))
     out.append("</table><p>Original's paste: RECTANGLE, feather 0, colour match 0, sharpness 0, not turned upright, on "
                "the same generator. Zero of an opening and the other definitions: at the end.</p>")
     for file in looks:

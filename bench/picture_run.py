@@ -77,7 +77,7 @@ def main():
     finally:
         shutil.rmtree(cases.WORK, ignore_errors=True)
     for what, value, _, aim, met in page.verdicts(bench):
-        print("%-9s %s: %.3g (%s)" % ("met" if met else "NOT MET", what, value, aim), file=sys.stderr)
+        print("%-9s %s: %.3g (%s)" % (page.VERDICTS[met][1], what, value, aim), file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -42,6 +42,13 @@ def sync():
     near("clips of another height and strength", far, 1, 1e-6)
     lost = judge.correlation([(t, 9 * known(t), known), (t, 0.01 * rng.normal(size=len(t)), known)])[0]
     near("a clip that does not move counts", lost, 0.5, 0.2)
+    voice, own = rng.normal(0, 0.1, (2, 4000))
+    mixed = judge.follows([(2 + 3 * voice + own, voice, own), (voice - 5, voice, own)])
+    near("whose mouth: the voice's", mixed[0], (3 / 10**0.5 + 1) / 2, 0.02)
+    near("whose mouth: the picture's own", mixed[1], 1 / 10**0.5 / 2, 0.02)
+    alike = 0.8 * voice + 0.6 * own  # the picture's own mouth may move much as the voice's does
+    near("a movement alike is not followed", judge.follows([(voice, voice, alike)])[1], 0, 1e-6)
+    near("a picture without movement", judge.follows([(voice, voice, np.zeros(4000))])[1], 0, 1e-6)
     near("amplitude", judge.amplitude(0.3 + 0.2 * np.sin(np.arange(1000))), 0.4, 0.01)
 
 
