@@ -14,10 +14,10 @@
 //   cut to 0..255.
 // 2 Change (if sharpness > 0). For L and Q: g = B1 G, c1 = B1 C, c2 = B2 c1, c3 = B3 c2; d is the
 //   distance of g from the interval that c1..c3 span, so that a face that is only softer than the
-//   source has not changed. e2 = d(L)^2 + d(Q)^2 / 4, E = sqrt(B3 e2). p = ls_mask_lips. The lips
-//   change as a whole: E = max(E, p sqrt(sum(p e2) / sum(p))).
-//   k = min(sharpness, 1) (1 - S((E - t) / (6 - 5 p))), t = 3 - 2.5 p; outside the rectangle 1;
-//   for sharpness 0 it is 0 everywhere.
+//   source has not changed. E = sqrt(B3 (d(L)^2 + d(Q)^2 / 4)), p = ls_mask_lips.
+//   k = min(sharpness, 1) (1 - p) (1 - S((E - 1.5) / 3)); outside the rectangle 1; for sharpness 0
+//   it is 0 everywhere. So lips are always the generated ones: where a source speaks itself, lips
+//   that were kept whenever both nearly agreed let a third of its own speech through.
 // 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w
 //   = a (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = (r(hi(C)) /
 //   max(r(hi(G)), 0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three
@@ -28,7 +28,7 @@
 //   doubled to 192 x 192 by the kernel of cubic.h (edges repeat), and three times T = T + amount e
 //   (T - B1 T) is cut to l..h, the smallest and largest of the 3 x 3 around T, with e = (h - l)^2 /
 //   ((h - l)^2 + 64): edges become steeper, without a halo, shading does not. amount =
-//   0.9 sharpness S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of
+//   0.75 sharpness S((q - 0.7) / 0.5) cut(2 z - 1.5), q = sqrt(sum(a h1(C)^2) / sum(a h2(C)^2)): of
 //   a source that is soft itself it is nothing; z: the box's mean side in frame pixels / 96, cut:
 //   to 0..1.
 // 5 Grain. limit = sharpness sqrt(sum(v min(h1(C)^2, 64)) / sum(v)), v = a (1 - a) k; at a
@@ -107,7 +107,7 @@ LS_ANYWHERE float ls_detail_apart(float v, float a, float b, float c)
 // k without sharpness.
 LS_ANYWHERE float ls_detail_keep(float change, float lips)
 {
-    return 1 - ls_mask_smooth((change - (3 - 2.5f * lips)) / (6 - 5 * lips));
+    return (1 - lips) * (1 - ls_mask_smooth((change - 1.5f) / 3));
 }
 
 // wanted, made: mean squares of a band.
@@ -129,7 +129,7 @@ LS_ANYWHERE float ls_detail_amount(float fine, float coarse, const struct ls_pas
     float w = paste->box.x1 - paste->box.x0, h = paste->box.y1 - paste->box.y0;
     float larger = sqrtf(w * h) / LS_FACE_SIZE - 1, q = sqrtf(fine / fmaxf(coarse, 1e-6f));
 
-    return 0.9f * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
+    return 0.75f * paste->sharpness * ls_mask_smooth((q - 0.7f) / 0.5f) *
            ls_detail_cut(2 * larger + 0.5f, 0, 1);
 }
 

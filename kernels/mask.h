@@ -10,7 +10,8 @@
 // MOUTH and LOWER_FACE also fade at the face's border over F / 2, so that no mask that reaches it
 // leaves an edge there. Outside of 0..96 all are 0. A mouth that is not given (a radius of 0) lies
 // where faces have it on average; rx and ry are at least 1. Opacity is the mask times strength.
-// The lips, whatever the mask: 1 - S((r^2 - 1/2) / 1.7), radii rx and 0.35 ry, about (cx, cy - 1).
+// The lips, whatever the mask: 1 - S((r^2 - 1/2) / 1.7), radii rx and 0.75 ry, about (cx, cy + 1): that far
+// down goes the lower lip of a wide open mouth.
 #ifndef LS_MASK_H
 #define LS_MASK_H
 
@@ -55,9 +56,9 @@ LS_ANYWHERE void ls_mask_init(struct ls_mask_shape *s, const struct ls_paste *pa
     ls_mask_mouth(mouth, paste);
     s->x = mouth[0];
     s->y = mouth[1];
-    s->lips_y = mouth[1] - 1;
+    s->lips_y = mouth[1] + 1;
     s->lips_per_x = 1 / mouth[2];
-    s->lips_per_y = 1 / (0.35f * mouth[3]);
+    s->lips_per_y = 1 / (0.75f * mouth[3]);
     if (paste->mask == LS_MASK_RECTANGLE) {
         s->per_x = s->per_y = s->slope = 0;
         s->top = 1;

@@ -112,7 +112,7 @@ def mask_at(mask, mouth, feather, u, v):
 
 def lips_at(mouth, u, v):
     cx, cy, rx, ry = (c * 96 for c in mouth)
-    return 1 - smooth((((u - cx) / rx)**2 + ((v - cy + 1) / (0.35 * ry))**2 - 0.5) / 1.7)
+    return 1 - smooth((((u - cx) / rx)**2 + ((v - cy - 1) / (0.75 * ry))**2 - 0.5) / 1.7)
 
 
 def blur(a, kernel):
@@ -172,8 +172,7 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
         change = change + weight * np.maximum(np.maximum(spanned.min(0) - g1, g1 - spanned.max(0)), 0)**2
     change = np.where(inside, change, 0)
     lips = lips_at(mouth, u, v)
-    e = np.maximum(np.sqrt(blur(change, B3)), lips * np.sqrt((lips * change)[inside].sum() / max(lips[inside].sum(), 1e-12)))
-    k = np.where(inside, min(s, 1) * (1 - smooth((e - (3 - 2.5 * lips)) / (6 - 5 * lips))), 1)
+    k = np.where(inside, min(s, 1) * (1 - lips) * (1 - smooth((np.sqrt(blur(change, B3)) - 1.5) / 3)), 1)
     g2 = blur(g1, B2)
     hg, hc = (g - g1, g1 - g2), (c - c1, c1 - c2)
     w = np.where(inside, mask * (1 - k) + mask / 1000, 0)
@@ -185,7 +184,7 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
     more = more + (1 - lips) * grain(hc[0], limit * (3 - 2 * lips))
     made = np.where(inside[:, :, None], np.clip(made + more[:, :, None], 0, 255), made)
     q = root_mean(a, hc[0]**2) / max(root_mean(a, hc[1]**2), 1e-3)
-    amount = 0.9 * s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
+    amount = 0.75 * s * smooth((q - 0.7) / 0.5) * np.clip(2 * enlarged - 1.5, 0, 1)
     return made, k, limit, amount
 
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a paste says of itself before anything is computed: outside its extent the mask is zero, and
 // of the face nothing is read outside what ls_paste_reads says. The face there is poisoned with
-// numbers that are none: whoever looks at them shows it.
+// numbers that are none: whoever looks at them shows it. And lips are never kept.
 #include <math.h>
 
+#include "kernels/detail.h"
 #include "kernels/mask.h"
 #include "kernels/paste.h"
 #include "kernels/ref/ref.h"
@@ -101,6 +102,46 @@ static void check_poisoned(const char *row, const struct picture *before, struct
     picture_free(&after[1]);
 }
 
+// A face that is the source's own: it is kept around the lips, but the lips are the generated ones,
+// as far down as a wide open mouth has them. Where they were kept, a source that spoke itself went
+// on speaking.
+static void check_lips(const uint8_t *source)
+{
+    static const struct {
+        const char *name;
+        int x, y;
+        float least, most;
+    } places[] = {
+        {"between the lips", 48, 72, 0, 0},
+        {"corner of the mouth", 59, 72, 0, 0.01f},
+        {"lower lip, mouth wide open", 48, 82, 0, 0.01f},
+        {"beside the mouth", 29, 72, 0.4f, 1},
+        {"cheek", 48, 56, 1, 1},
+    };
+    static struct ls_detail d;
+    static float face[SIZE * SIZE * 3];
+    struct ls_frame frame = {.width_px = 96, .height_px = 96, .format = LS_PIX_RGB24};
+    struct ls_paste paste = {.box = {0, 0, SIZE, SIZE},
+                             .mask = LS_MASK_MOUTH,
+                             .mouth = {0.5f, 0.76f, 0.17f, 0.16f},
+                             .feather_px = 14,
+                             .strength = 1,
+                             .sharpness = 1,
+                             .face = face,
+                             .source = source};
+
+    for (int i = 0; i < SIZE * SIZE * 3; i++)
+        face[i] = (float)source[i] / 255;
+    if (!CHECK(ls_detail_make(&d, &frame, &paste), "maps of a face"))
+        return;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        float keep = d.keep[places[i].y * SIZE + places[i].x];
+
+        if (!CHECK(keep >= places[i].least && keep <= places[i].most, places[i].name))
+            printf("keeps %g\n", (double)keep);
+    }
+}
+
 int main(void)
 {
     static float face[SIZE * SIZE * 3];
@@ -127,5 +168,6 @@ int main(void)
         check_poisoned(row, &picture, &paste, face);
         picture_free(&picture);
     }
+    check_lips(source);
     return check_done();
 }
