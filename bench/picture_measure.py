@@ -154,13 +154,20 @@ def known_voices(bench):
         bench.sync_rows("known opening, %s:" % name, several)
     bench.sync_rows("known opening, all:", [clip for several in clips.values() for clip in several])
     for i, what in enumerate(("closures", "closures from its own rest", "closures raw")):
-        part = [c[i] for c in closed if c[i][1]]
-        count = sum(n for _, n, _ in part)
-        bench.row("known opening, all: %s" % what, 100 * sum(s * n for s, n, _ in part) / count, "%")
-        bench.row("known opening, all: %s by chance" % what, 100 * float(np.nanmean([c for _, _, c in part])), "%")
+        count = closure_rows(bench, "known opening, all: %s" % what, [c[i] for c in closed])
     bench.row("known opening, all: p b m", count, "closures")
     if moved:
         followed_rows(bench, "known opening, GRID's people:", moved)
+
+
+def closure_rows(bench, name, closed):
+    """closed: what judge.closures says of each clip. -> how many closures there are."""
+    part = [c for c in closed if c[1]]
+    count = sum(n for _, n, _ in part)
+    if count:
+        bench.row(name, 100 * sum(s * n for s, n, _ in part) / count, "%")
+        bench.row(name + " by chance", 100 * float(np.nanmean([c for _, _, c in part])), "%")
+    return count
 
 
 def followed_rows(bench, name, clips):
@@ -197,9 +204,9 @@ def keep(bench, path, wav_path, out, source, phones, count=14, first=6):
 def grid_people(bench):
     """Held-out people of GRID: the voice of one clip on another clip of the same person, against what the person's own
     lips did, and which of both clips' lips it follows, for all sentences are built alike and their lips agree by
-    themselves ("r of its own lips"); the same on its own clip; and the known opening against the person's lips, as a
-    measure of that one."""
-    crossed, left, moved, same, teacher, jobs = [], [], [], [], [], []
+    themselves ("r of its own lips"); the same on its own clip; and the known opening and the known closures against the
+    person's lips, as a measure of those."""
+    crossed, left, moved, same, teacher, closed, jobs = [], [], [], [], [], [], []
     for person in cases.HELD_OUT:
         paths = grid_clips(person)[1 : 4 if bench.quick else 11]
         if not paths:
@@ -217,6 +224,9 @@ def grid_people(bench):
         if path == other:
             phones = voices.align(voices.read_wav(cases.own_voice(path)), voices.grid_sentence(os.path.basename(path)))
             teacher.append((t, own(t), lambda x, p=phones: voices.opening(p, x)))
+            person = os.path.basename(os.path.dirname(path))
+            speech = (phones[0][1], phones[-1][0])
+            closed.append(judge.closures(t, own(t), voices.closures(phones), bench.rest[person], speech=speech))
             continue
         mine = picture.opening[picture.at(out)[: len(t)]]
         left.append((t, mine, own))
@@ -230,6 +240,7 @@ def grid_people(bench):
     followed_rows(bench, "GRID, another clip:", moved)
     bench.sync_rows("GRID, same clip:", same)
     bench.sync_rows("GRID, known opening against their own lips:", teacher)
+    closure_rows(bench, "GRID, their own lips: closures", closed)
     ratio = [judge.amplitude(o) / judge.amplitude(own(t)) for t, o, own in crossed]
     bench.row("GRID, another clip: amplitude against their own", float(np.mean(ratio)), "1")
 

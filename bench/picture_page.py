@@ -18,6 +18,8 @@ import picture_judge as judge  # noqa: E402
 # What, row, the same with the original's paste, least, most, unit.
 AIMS = [
     ("correlation with the known opening (unseen voices and faces)", "known opening, all: r", None, 0.8, None, ""),
+    ("  which GRID's people reach with their own lips", "GRID, known opening against their own lips: r", None, None, None,
+     ""),
     ("its lag", "known opening, all: lag", None, -40, 40, "ms"),
     ("correlation with GRID's held-out people, on another clip", "GRID, another clip: r", None, 0.6, None, ""),
     ("its lag", "GRID, another clip: lag", None, -40, 40, "ms"),
@@ -26,6 +28,8 @@ AIMS = [
     ("how much it follows the voice's lips there", "GRID, another clip: follows the voice", None, None, None, ""),
     ("  and the picture's own", "GRID, another clip: follows the picture's own mouth", None, None, None, ""),
     ("p, b, m closed", "known opening, all: closures", None, 90, None, "%"),
+    ("  by chance", "known opening, all: closures by chance", None, None, None, "%"),
+    ("  by GRID's people themselves, in the same way", "GRID, their own lips: closures", None, None, None, "%"),
     ("stillness, digital silence, generated", "digital silence, generate: stillness", None, None, 10, "%"),
     ("stillness, room noise, generated", "room noise, generate: stillness", None, None, 10, "%"),
     ("stillness, room noise, default policy", "room noise, keep-original: stillness", None, None, 10, "%"),
