@@ -10,8 +10,9 @@
 // MOUTH and LOWER_FACE also fade at the face's border over F / 2, so that no mask that reaches it
 // leaves an edge there. Outside of 0..96 all are 0. A mouth that is not given (a radius of 0) lies
 // where faces have it on average; rx and ry are at least 1. Opacity is the mask times strength.
-// The lips, whatever the mask: 1 - S((r^2 - 1/2) / 1.7), radii rx and 0.75 ry, about (cx, cy + 1): that far
-// down goes the lower lip of a wide open mouth.
+// The lips, whatever the mask: 1 - S((r^2 - 1/2) / 1.7), about (cx, cy - 3), radii rx and 0.45 ry
+// above, ry below: that far down goes the lower lip of a wide open mouth, and the skin above the
+// upper one hardly moves.
 #ifndef LS_MASK_H
 #define LS_MASK_H
 
@@ -45,7 +46,7 @@ struct ls_mask_shape {
     float x, y, per_x, per_y; // the ellipse's centre, and 1 over its radii; both 0 of RECTANGLE
     float top, slope;         // the mask is S(top - r slope) S(d edge), d: distance to the border
     float edge;
-    float lips_y, lips_per_x, lips_per_y; // ls_mask_lips' ellipse
+    float lips_y, lips_per_x, lips_per_y[2]; // ls_mask_lips' ellipse; above and below its middle
 };
 
 LS_ANYWHERE void ls_mask_init(struct ls_mask_shape *s, const struct ls_paste *paste)
@@ -56,9 +57,10 @@ LS_ANYWHERE void ls_mask_init(struct ls_mask_shape *s, const struct ls_paste *pa
     ls_mask_mouth(mouth, paste);
     s->x = mouth[0];
     s->y = mouth[1];
-    s->lips_y = mouth[1] + 1;
+    s->lips_y = mouth[1] - 3;
     s->lips_per_x = 1 / mouth[2];
-    s->lips_per_y = 1 / (0.75f * mouth[3]);
+    s->lips_per_y[0] = 1 / (0.45f * mouth[3]);
+    s->lips_per_y[1] = 1 / mouth[3];
     if (paste->mask == LS_MASK_RECTANGLE) {
         s->per_x = s->per_y = s->slope = 0;
         s->top = 1;
@@ -98,8 +100,9 @@ LS_ANYWHERE float ls_mask_at(const struct ls_mask_shape *s, float u, float v)
 // 1 on the lips, where a small change counts, and 0 away from them.
 LS_ANYWHERE float ls_mask_lips(const struct ls_mask_shape *s, float u, float v)
 {
-    float x = (u - s->x) * s->lips_per_x, y = (v - s->lips_y) * s->lips_per_y;
+    float x = (u - s->x) * s->lips_per_x, y = v - s->lips_y;
 
+    y *= y < 0 ? s->lips_per_y[0] : s->lips_per_y[1];
     return 1 - ls_mask_smooth((x * x + y * y - 0.5f) / 1.7f);
 }
 

@@ -112,7 +112,8 @@ def mask_at(mask, mouth, feather, u, v):
 
 def lips_at(mouth, u, v):
     cx, cy, rx, ry = (c * 96 for c in mouth)
-    return 1 - smooth((((u - cx) / rx)**2 + ((v - cy - 1) / (0.75 * ry))**2 - 0.5) / 1.7)
+    y = (v - cy + 3) / np.where(v < cy - 3, 0.45 * ry, ry)
+    return 1 - smooth((((u - cx) / rx)**2 + y**2 - 0.5) / 1.7)
 
 
 def blur(a, kernel):

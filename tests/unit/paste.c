@@ -114,7 +114,8 @@ static void check_lips(const uint8_t *source)
     } places[] = {
         {"between the lips", 48, 72, 0, 0},
         {"corner of the mouth", 59, 72, 0, 0.01f},
-        {"lower lip, mouth wide open", 48, 82, 0, 0.01f},
+        {"lower lip, mouth wide open", 48, 80, 0, 0.01f},
+        {"skin above the upper lip", 48, 59, 0.9f, 1},
         {"beside the mouth", 29, 72, 0.4f, 1},
         {"cheek", 48, 56, 1, 1},
     };
