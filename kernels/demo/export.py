@@ -11,7 +11,7 @@ from network import Wav2Lip, widths
 
 META = {
     "format": "pt",
-    "name": "lipstream-demo-2",
+    "name": "lipstream-demo-3",
     "licence": "CC BY 4.0",
     "attribution": "Trained on the GRID audiovisual sentence corpus (M. Cooke, J. Barker, S. Cunningham, X. Shao, "
                    "JASA 120(5), 2006; CC BY 4.0) and on voices of LibriSpeech (CC BY 4.0)",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the generator on pairs.py's pairs: pixels, slopes, what a frozen expert (picture -> mouth shape) sees, and a
-judge of patches that learns beside it what mouths look like.
+"""Trains the generator on pairs.py's pairs: pixels, slopes, what a frozen expert (picture -> mouth shape) sees, a judge
+of patches that learns beside it what mouths look like, and, for the audio encoder alone, the shape that a window asks
+for: three windows a picture, for a voice is learned sooner from numbers than from pixels.
 `python3 generator.py MATERIAL FOLDER seconds` goes on from FOLDER/generator.pt, where all that is needed for it is kept
 every minute; the last third of the time lowers the step. START=weights.safetensors begins with these where there is no
 generator.pt; BATCH=512 suits a GPU, which is used where there is one."""
@@ -136,7 +137,7 @@ def train_expert(get, steps):
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - step / steps) + 1e-5
-        _, target, _, mouth, measure = get()
+        _, target, _, mouth, measure, _ = get()
         seen = F.avg_pool2d(around(target, mouth + torch.randn_like(mouth) * 1.5), 2)
         seen = seen + torch.randn_like(seen) * 0.03 * torch.rand(len(seen), 1, 1, 1, device=DEVICE)
         said, _ = net(seen)
@@ -168,11 +169,16 @@ class Training:
             self.net.load_state_dict(state)
         if kept:
             self.net = Wav2Lip(widths(kept["net"]))
+        self.ear = nn.Linear(widths(self.net.state_dict())["audio"][4], 5)  # what the audio encoder heard
+        if kept:
             self.net.load_state_dict(kept["net"])
             self.judge.load_state_dict(kept["judge"])
+            self.ear.load_state_dict(kept["ear"])
         self.net, self.judge = self.net.to(DEVICE, memory_format=torch.channels_last), self.judge.to(DEVICE)
+        self.ear = self.ear.to(DEVICE)
         self.mean = {k: v.clone() for k, v in (kept["mean"] if kept else self.net.state_dict()).items()}
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), STEP, betas=(0.9, 0.98), weight_decay=1e-3,
+        self.parameters = [*self.net.parameters(), *self.ear.parameters()]
+        self.optimizer = torch.optim.AdamW(self.parameters, STEP, betas=(0.9, 0.98), weight_decay=1e-3,
                                            fused=True)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), 4e-4, betas=(0.5, 0.9))
         if kept:
@@ -182,7 +188,7 @@ class Training:
         self.average = {}
 
     def keep(self):
-        torch.save({"net": self.net.state_dict(), "mean": self.mean, "judge": self.judge.state_dict(),
+        torch.save({"net": self.net.state_dict(), "mean": self.mean, "judge": self.judge.state_dict(), "ear": self.ear.state_dict(),
                     "optimizer": self.optimizer.state_dict(), "judge_optimizer": self.judge_optimizer.state_dict(),
                     "steps": self.steps, "samples": self.samples}, self.path + ".part")
         os.replace(self.path + ".part", self.path)
@@ -214,27 +220,46 @@ class Training:
         loss.backward()
         self.judge_optimizer.step()
 
+    def listen(self, heard, asked):
+        """What of the shapes asked for (and of whether the lips meet) the audio encoder has not heard."""
+        said = self.ear(heard.flatten(1)).float()
+        heard_not = F.smooth_l1_loss(said[:, :4], asked[:, :4], beta=0.2)
+        meets_not = F.binary_cross_entropy_with_logits(said[:, 4], asked[:, 4])
+        self.note(shapes=heard_not, meets=meets_not)
+        return 0.3 * heard_not + 0.1 * meets_not
+
+    @staticmethod
+    def see(expert, made, target, asked):
+        """The mouth's shape, which must be the target's, the opening most of all; where lips meet, a mouth that is
+        more open is worse than one that is less; and what the expert saw on the way."""
+        with torch.autocast(DEVICE, torch.bfloat16):
+            said, seen = expert(F.avg_pool2d(made, 2))
+            with torch.no_grad():
+                true, wanted = expert(F.avg_pool2d(target, 2))
+        said, true = said.float(), true.float()
+        each = F.smooth_l1_loss(said, true, reduction="none").mean(0)
+        apart = (asked[:, 4] * F.relu(said[:, 0] - true[:, 0])).mean()
+        return (2 * each[0] + each[1] + each[2]) / 3 + apart, sum(
+            (a - b).abs().float().mean() for a, b in zip(seen, wanted))
+
     def step(self, batch, expert, rate):
-        window, target, reference, mouth, _ = batch
+        window, target, reference, mouth, _, asked = batch
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(DEVICE, torch.bfloat16):
-            made = self.net(window, shown(target, reference))
+            heard = self.net.audio_encoder(window)
+            made = self.net.show(heard[: len(target)], shown(target, reference))
+            unheard = self.listen(heard, asked)
         made, w = made.float(), weights(mouth)
         pixels, squares = picture_loss(made, target, w), ((made - target) ** 2 * w).mean()
         mine, theirs = around(made, mouth), around(target, mouth)
-        with torch.autocast(DEVICE, torch.bfloat16):
-            said, seen = expert(F.avg_pool2d(mine, 2))
-            with torch.no_grad():
-                true, wanted = expert(F.avg_pool2d(theirs, 2))
-        shape = F.smooth_l1_loss(said.float(), true.float())
-        features = sum((a - b).abs().float().mean() for a, b in zip(seen, wanted))
+        shape, features = self.see(expert, mine, theirs, asked[: len(target)])
         self.note(pixels=pixels, shape=shape, features=features, squares=squares)
-        loss = pixels + 0.15 * shape + 0.08 * features + 3 * squares
+        loss = pixels + 0.2 * shape + 0.08 * features + 3 * squares + unheard
         loss = loss + min(1, self.steps / 1500) * self.fool(mine, theirs)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.teach_judge(mine, theirs)
         self.steps += 1

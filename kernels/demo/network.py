@@ -70,11 +70,14 @@ class Wav2Lip(nn.Module):
     def forward(self, mel, face):
         """mel [N, 1, 80, 16]; face [N, 6, 96, 96], BGR 0..1, its first three channels black from row 48 on
         -> [N, 3, 96, 96]"""
+        return self.show(self.audio_encoder(mel), face)
+
+    def show(self, x, face):
+        """x: what the audio encoder makes of the window."""
         skips = []
         for block in self.face_encoder_blocks:
             face = block(face)
             skips.append(face)
-        x = self.audio_encoder(mel)
         for block in self.face_decoder_blocks:
             x = torch.cat([block(x), skips.pop()], 1)
         return self.output_block(x)

@@ -21,8 +21,11 @@ SHOWN = np.array([1.3, 1.15, 1.15, 1.15], np.float32)  # a little more than is h
 OWN, BLENDED, GRIMACES, FOREIGN, BEARDED, ELSEWHERE, HIDDEN = 0.08, 0.35, 0.35, 0.15, 0.10, 0.4, 0.2
 # How often target and reference share the upper half, the reference's, as frames have it that come to be synced: or the
 # network reads the target's mouth off the target's cheeks, and then shows a frame's own mouth, not the voice's.
-SAME_FRAME, BELOW = 0.7, np.clip((np.arange(96.0) - 48) / 10, 0, 1)[:, None, None]
+SAME_FRAME, BELOW = 0.85, np.clip((np.arange(96.0) - 48) / 10, 0, 1)[:, None, None]
+PRESSED = 0.1  # below zero, the middle of closed lips: lips that meet do not only touch
+RESTING = 0.05  # the same in silence
 QUIET, MEETING = 3000, 2.5  # windows of silence; how much oftener lips that meet are drawn: they last a frame or two
+EARS = 2       # windows that are only heard, for each that is shown, too
 
 
 def plain_voices():
@@ -57,19 +60,22 @@ class Pairs:
         kept = torch.load(os.path.join(folder, "teacher.pt"), weights_only=False)
         net = teacher.Teacher()
         net.load_state_dict(kept["net"])
-        said, _, meets = more_voices(folder)
+        said, opening, meets = more_voices(folder)
         others = plain_voices()
         self.window = np.concatenate([*(film.heard(s) for s in SPEEDS), said, *others, sound.silence(QUIET, self.rng)])
-        heard = teacher.hear(net, self.window)
+        heard = self._heard(net, folder)
         shape = teacher.calibrated(kept["calibration"], heard)
         closed = 1 / (1 + np.exp(-2 * heard[:, 4]))
         first = len(SPEEDS) * count
-        closed[first : first + len(said)] = np.maximum(closed[first : first + len(said)], 0.9 * meets)
+        known = slice(first, first + len(said))
+        closed[known] = np.maximum(closed[known], 0.9 * meets)
+        shape[known, 0] = opening
+        closed[-QUIET:] = 0
         self.heard_opening = shape[:, 0].copy()
         shape = shape * SHOWN
-        shape[:, 0] = shape[:, 0] * (1 - closed) - 0.03 * closed
-        shape[-QUIET:] = 0
-        self.shape = shape
+        shape[:, 0] = shape[:, 0] * (1 - closed) - PRESSED * closed
+        shape[-QUIET:] = [-RESTING, 0, 0, 0]
+        self.shape, self.closed = shape, closed.astype(np.float32)
         # People of the film count alike, the synthetic voices a third, the plain ones a fifth, silence a 25th; open
         # mouths are rare and drawn more often.
         person = np.zeros(count)
@@ -91,10 +97,23 @@ class Pairs:
         own = person[self.own] * (0.3 + film.shape[self.own, 0].clip(0, 1))
         self.own_drawn = np.cumsum(own / own.sum())
 
+    def _heard(self, net, folder):
+        """What the teacher hears in all windows but those of silence, which are others each time; kept in a file, for it
+        takes minutes."""
+        path, from_ = os.path.join(folder, "heard.npy"), os.path.join(folder, "teacher.pt")
+        count = len(self.window) - QUIET
+        heard = np.load(path) if os.path.exists(path) and os.path.getmtime(path) > os.path.getmtime(from_) else []
+        if len(heard) != count:
+            heard = teacher.hear(net, self.window[:count])
+            with open("%s.%d" % (path, os.getpid()), "wb") as part_of_it:
+                np.save(part_of_it, heard)
+            os.replace("%s.%d" % (path, os.getpid()), path)
+        return np.concatenate([heard, np.zeros((QUIET, heard.shape[1]), heard.dtype)])
+
     def _draw(self, summed):
         return min(int(np.searchsorted(summed, self.rng.random())), len(summed) - 1)
 
-    def _choose(self, same):
+    def _choose(self):
         """-> window, target, reference; indices."""
         film, rng = self.film, self.rng
         if rng.random() < OWN:
@@ -110,7 +129,7 @@ class Pairs:
             near = near[away < max(1.15 * away[0], 0.08)]
             target = film.of[person][near[rng.integers(len(near))]]
         clip = film.of_clip[film.clip[target]]
-        if rng.random() < (0.4 if same else 0.75):  # or the network learns to show the reference
+        if rng.random() < 0.75:  # or the network learns to show the reference
             few = clip[rng.integers(len(clip), size=4)]
             reference = few[np.argmax(np.abs(film.shape[few] - film.shape[target]) @ WEIGHT)]
         else:
@@ -141,8 +160,8 @@ class Pairs:
     def _one(self):
         """-> [2][96][96][3] 0..1 target and reference, window's and target's index, the mouth's middle."""
         film, rng = self.film, self.rng
+        window, *frames = self._choose()
         same = rng.random() < SAME_FRAME
-        window, *frames = self._choose(same)
         points = film.points[frames]
         matrix = vary.view(rng, [film.picture.shape[1] / 2] * 2)
         laid = similarity(points[1][STABLE], points[0][STABLE])  # the reference takes the target's pose, nearly
@@ -183,14 +202,17 @@ class Pairs:
         part[:] = [0.0, part.mean((0, 1)), rng.random(3)][rng.integers(3)]
 
     def batch(self, count):
-        """-> windows [n][1][80][16], targets and references [n][3][96][96], mouths [n][2], measures of the targets'
-        mouths [n][3] (mean 0, spread 1)."""
+        """-> windows [n + EARS n][1][80][16], the first n of them with targets and references [n][3][96][96], mouths
+        [n][2] and measures of the targets' mouths [n][3] (mean 0, spread 1); and of all windows the shape that they
+        ask for, and whether the lips meet [n + EARS n][5]."""
         one = [self._one() for _ in range(count)]
         both = vary.level(vary.light(np.stack([o[0] for o in one]), self.rng))
         mouth = np.stack([o[3] for o in one]).astype(np.float32)
         for k in np.nonzero(self.rng.random(count) < HIDDEN)[0]:
             self._hide(both[k, 1], mouth[k])
-        window = sound.vary(self.window[[o[1] for o in one]], self.rng)
+        windows = [o[1] for o in one] + [self._draw(self.drawn) for _ in range(EARS * count)]
+        window = sound.vary(self.window[windows], self.rng)
+        asked = np.concatenate([self.shape[windows], self.closed[windows, None]], 1)
         measure = (self.film.raw[[o[2] for o in one], :3] - self.raw_mean) / self.raw_spread
         planes = np.ascontiguousarray(both.transpose(1, 0, 4, 2, 3), np.float32)
-        return window[:, None], planes[0], planes[1], mouth, measure.astype(np.float32)
+        return window[:, None], planes[0], planes[1], mouth, measure.astype(np.float32), asked

@@ -3,6 +3,7 @@
 of GRID and from synthetic voices, whose openings and closures are known. The generator learns from pairs of any window
 and a real picture of the shape that the teacher hears in it.
 `python3 teacher.py MATERIAL FOLDER seconds` writes FOLDER/teacher.pt and FOLDER/voices.npz; run again, it goes on."""
+import multiprocessing
 import os
 import sys
 import time
@@ -17,13 +18,13 @@ from material import HELD
 from shapes import SPEEDS, Material
 import picture_voices as voices  # noqa: E402, from bench/, whose path material.py sets
 
-CHANNELS, BATCH_FILM, BATCH_SPOKEN = 192, 144, 112
+CHANNELS, BATCH_FILM, BATCH_SPOKEN = 192, 112, 144
 LANGUAGES = ["en"] * 14 + sorted(texts.OTHERS)
 ACCENTS = ["en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbclan"]
 THROATS = ["", "+m1", "+m3", "+m5", "+m7", "+f1", "+f2", "+f4", "+f5", "+Annie", "+Andy", "+adam", "+steph", "+linda",
            "+Alicia", "+john", "+klatt2", "+klatt4"]
 FLITE = ["kal", "kal16", "awb"]  # slt and rms are kept for judging
-SENTENCES = 900
+SENTENCES = 2500
 
 
 class Near(nn.Module):
@@ -95,17 +96,21 @@ def say(rng):
                                  int(rng.integers(15, 90)))
 
 
+def _sentence(seed):
+    """One of spoken()'s, by its own seed: so many processes may make them."""
+    rng = np.random.default_rng(seed)
+    wav, phones = say(rng)
+    wav, phones = voices.join(np.zeros(3200, np.float32), (wav, phones), np.zeros(3200, np.float32))
+    times = np.arange(0, len(wav) / sound.RATE - 0.02, 0.04) + rng.uniform(0, 0.02)
+    window = sound.windows(wav * np.exp(rng.normal(0, 0.4)), times)
+    return window, voices.opening(phones, times).astype(np.float32), closed(phones, times)
+
+
 def spoken(path, seed):
     """Windows of synthetic voices [n][80][16], their opening [n] and closure [n]; kept in a file."""
     if not os.path.exists(path):
-        rng = np.random.default_rng(seed)
-        parts = []
-        for _ in range(SENTENCES):
-            wav, phones = say(rng)
-            wav, phones = voices.join(np.zeros(3200, np.float32), (wav, phones), np.zeros(3200, np.float32))
-            times = np.arange(0, len(wav) / sound.RATE - 0.02, 0.04) + rng.uniform(0, 0.02)
-            window = sound.windows(wav * np.exp(rng.normal(0, 0.4)), times)
-            parts.append((window, voices.opening(phones, times).astype(np.float32), closed(phones, times)))
+        with multiprocessing.Pool() as pool:
+            parts = pool.map(_sentence, [(seed, i) for i in range(SENTENCES)], chunksize=8)
         with open(path + ".part", "wb") as part_of_it:
             np.savez(part_of_it, *(np.concatenate(p) for p in zip(*parts)))
         os.replace(path + ".part", path)
@@ -178,8 +183,8 @@ def main(material, folder, seconds):
         with torch.autocast("cpu", torch.bfloat16):
             got = net(window).float()
         loss = nn.functional.smooth_l1_loss(got[:BATCH_FILM, :4], shape, beta=0.3)
-        loss = loss + 0.7 * nn.functional.smooth_l1_loss(got[BATCH_FILM:, 0], opening, beta=0.2)
-        loss = loss + 0.2 * nn.functional.binary_cross_entropy_with_logits(got[BATCH_FILM:, 4], meets)
+        loss = loss + nn.functional.smooth_l1_loss(got[BATCH_FILM:, 0], opening, beta=0.2)
+        loss = loss + 0.3 * nn.functional.binary_cross_entropy_with_logits(got[BATCH_FILM:, 4], meets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

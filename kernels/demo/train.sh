@@ -7,7 +7,7 @@
 #
 #   kernels/demo/train.sh [hours]     of generator training, 10 if not said; again: so much longer
 #   START=kernels/demo/lipstream_demo_fp16.safetensors kernels/demo/train.sh 2     begin with these weights
-#   BATCH=512 kernels/demo/train.sh 1             on a GPU (each core makes pairs then, and holds 4 GB)
+#   BATCH=512 kernels/demo/train.sh 1             on a GPU (each core makes pairs then, and holds 7 GB)
 #
 # Ends with build/demo-train/lipstream_demo_fp16.safetensors; bench/picture.sh --weights judges it.
 set -euo pipefail
@@ -18,8 +18,8 @@ hours=${1:-10}
 python=$work/venv/bin/python
 
 # Big tensors come and go at every step: without these the C library gives each back to the system and asks anew, which
-# made a step ten times slower.
-export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 OMP_WAIT_POLICY=PASSIVE
+# made a step ten times slower. Threads that sleep between a step's hundreds of layers wake too slowly: 284 ms, not 198.
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 OMP_WAIT_POLICY=ACTIVE
 export PYTHONUNBUFFERED=1 FACE_MESH=$root/build/picture/face_landmark.tflite
 
 say()

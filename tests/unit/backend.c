@@ -280,7 +280,7 @@ static void demo(void)
 
     if (!CHECK(ls_model_open(&m, &params, &e) == 0, "the demo model"))
         return;
-    CHECK(!strcmp(m->generator_name, "lipstream-demo-2"), "its name");
+    CHECK(!strcmp(m->generator_name, "lipstream-demo-3"), "its name");
     CHECK(!strcmp(m->mask, "MOUTH") && !m->seeded, "its mask");
     CHECK(m->detector == LS_DETECTOR_NONE && !m->detector_weights, "no detector");
     ls_model_close(&m);
