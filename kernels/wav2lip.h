@@ -19,6 +19,7 @@ enum {
     LS_MEL_FFT = 800,
     LS_TICKS = 90000, // a second of the session's clock
 };
+#define LS_MEL_QUIET (-4.0f) // a mel value of digital silence
 
 extern const struct ls_net_spec ls_wav2lip;
 

@@ -88,6 +88,7 @@ int ls_act(struct ls_session *s, struct shot *shot, struct ls_err *err)
     weight = ls_fade_weight(s, shot);
     if (weight > 0) {
         shot->action = shot->spot.held ? LS_ACTION_HELD : LS_ACTION_SYNCED;
+        ls_fade_hush(s, shot);
         generate(s, shot, weight);
     } else if (!shot->beyond) {
         shot->action = LS_ACTION_SILENT;

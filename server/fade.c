@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How much of the generated mouth a frame shows: it comes and goes over job.paste.fade_frames
 // frames where silence, a missing face, a caller's region or the voice's end begin or end, never
-// across a cut. Flow: spots and act -> here. Loop thread. What surprises: the voice's fades are
+// across a cut; and what it hears where it stays. Flow: spots and act -> here. Loop thread. What surprises: the voice's fades are
 // counted in time (features.c sees it every 10 ms), those of faces and regions in frames.
 #include "session_state.h"
 
@@ -48,6 +48,17 @@ float ls_fade_weight(const struct ls_session *s, const struct shot *shot)
     if (shot->beyond)
         weight *= beyond(s, shot);
     return weight;
+}
+
+void ls_fade_hush(const struct ls_session *s, struct shot *shot)
+{
+    float *mel = shot->work.face.mel, part;
+
+    if (ls_session_exact(s) || s->job.silence.policy != LS_SILENCE_GENERATE)
+        return;
+    part = ls_features_voiced(s->features, shot->pts, shot->scene_pts, fade_ms(s));
+    for (int i = 0; i < LS_MEL_WINDOW * LS_MEL_BANDS && part < 1; i++)
+        mel[i] = LS_MEL_QUIET + part * (mel[i] - LS_MEL_QUIET);
 }
 
 // --- a caller's regions --------------------------------------------------------------------------

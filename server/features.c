@@ -178,7 +178,7 @@ bool ls_features_window_at(const struct ls_features *f, int64_t start, float *ou
         c = start + i;
         if (c < 0 || (columns >= 0 && c >= columns)) {
             for (k = 0; k < LS_MEL_BANDS; k++)
-                out[k] = -4.0f;
+                out[k] = LS_MEL_QUIET;
             continue;
         }
         if (c >= ls_stretch_end(&f->column))

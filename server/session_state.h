@@ -227,6 +227,9 @@ LS_MUST int ls_act(struct ls_session *s, struct shot *shot, struct ls_err *err);
 // How much of the mouth a shot shows, 0..1, for silence, faces that come and go, and the voice's
 // end.
 float ls_fade_weight(const struct ls_session *s, const struct shot *shot);
+// Where silence is generated, too, a shot hears digital silence in place of a room's: mouths would
+// tremble with its noise. Comes and goes as the mouth does elsewhere.
+void ls_fade_hush(const struct ls_session *s, struct shot *shot);
 // A shot after the voice's end that may fade hears silence; false: its window is not there yet.
 bool ls_fade_beyond(const struct ls_session *s, struct shot *shot);
 // The presence of shot i by the caller's regions; false: those of frames ahead may still come.

@@ -95,6 +95,24 @@ def silence_in_the_middle(server):
     check("fades are of the strength that was asked for", max(f.opacity for f in info) == 0.5)
 
 
+def silence_that_is_generated(server):
+    """A room's noise under a picture that stands still: the mouth is made, and stands still, too."""
+    count, rng = 30, np.random.default_rng(5)
+    picture = frames_of()[:SIZE] * count
+    noise = rng.normal(0, 32768 * 10 ** (-58 / 20), count * 640)
+    c = config()
+    c.silence.policy = pb.SILENCE_POLICY_GENERATE
+    result, info = run(server, c, noise.astype("<i2").tobytes(), picture)
+    check("all made", all(f.action == pb.FRAME_ACTION_SYNCED and f.opacity == 1 for f in info), info)
+    made = lumas(result.media)
+    check("something is made", (made[0] != lumas(picture)[0]).any())
+    check("it does not move", (made == made[0]).all(), [int((m != made[0]).sum()) for m in made])
+    loud = np.frombuffer(voice((0.4, 0.8), seconds=1.2), "<i2") + noise[:19200]
+    result, info = run(server, c, loud.astype("<i2").tobytes(), picture)
+    made = lumas(result.media)
+    check("but it speaks", all((m != made[0]).any() for m in made[10:20]))
+
+
 def cut(server):
     """Another picture while the mouth is going: it does not go on going in there."""
     sound = voice((0, 0.6))
@@ -179,6 +197,7 @@ def tilted(server):
 def main():
     with _stubs.start_server() as server:
         silence_in_the_middle(server)
+        silence_that_is_generated(server)
         cut(server)
         few_regions(server)
         if _stubs.has_face():
