@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How much of the generated mouth a frame shows: it comes and goes over job.paste.fade_frames
 // frames where silence, a missing face, a caller's region or the voice's end begin or end, never
-// across a cut; and what it hears where it stays. Flow: spots and act -> here. Loop thread. What surprises: the voice's fades are
-// counted in time (features.c sees it every 10 ms), those of faces and regions in frames.
+// across a cut; and what it hears where it stays. Flow: spots and act -> here. Loop thread. What
+// surprises: the voice's fades are counted in time (features.c sees it every 10 ms), those of faces
+// and regions in frames.
 #include "session_state.h"
 
 #include <math.h>
