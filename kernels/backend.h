@@ -61,19 +61,20 @@ struct ls_paste {
                 // resize, integer box, overwrite; everything above but box and face is ignored
 };
 
-// What ls_generate_rows makes, ls_generate's arguments. Rows above row_first[i] of item i (0..95)
-// are not looked at and may come out black; the others are those of ls_generate but for rounding,
-// and the same for any batch. A back end may make more rows than asked for.
-// If the model says input_levels, faces get the same levels for the network and their own back
-// (levels.h) on this side of a back end's table: its generate and generate_rows know nothing of it.
+// What ls_generate_part makes, ls_generate's arguments. What lies outside part[i] of item i (a box
+// in pixels of the face, not empty, inside of 0..96) is not looked at and may come out black; the
+// rest is that of ls_generate but for rounding, and the same for any batch. A back end may make
+// more than asked for. If the model says input_levels, faces get the same levels for the network
+// and their own back (levels.h) on this side of a back end's table: its generate and generate_part
+// know nothing of it.
 struct ls_generate_job {
-    float *out;               // [count][96][96][3] BGR 0..1
-    const uint8_t *face;      // [count][96][96][3] BGR
-    const float *mel;         // [count][16][80]
-    const uint8_t *row_first; // [count]; NULL: all rows of all
-    const bool *exact;        // [count], as of their pastes: faces that keep their levels whatever
-                              // the model says; NULL: none
-    int count;                // 1..batch_max
+    float *out;                    // [count][96][96][3] BGR 0..1
+    const uint8_t *face;           // [count][96][96][3] BGR
+    const float *mel;              // [count][16][80]
+    const struct ls_int_box *part; // [count]; NULL: all of all
+    const bool *exact; // [count], as of their pastes: faces that keep their levels whatever
+                       // the model says; NULL: none
+    int count;         // 1..batch_max
     // Asked for an item before each step of its computation, on the calling thread; once false, the
     // rest of it is left out and its `out` means nothing. The others are not affected. A back end
     // may ask less often. NULL: all are wanted.
@@ -100,10 +101,10 @@ struct ls_backend_params {
     const struct ls_model *model; // must outlive the back end
     int batch_max;                // 1..64, the largest count of ls_generate and ls_faces_start; 0:
                                   // the back end's own choice (ls_backend_batch_max)
-    const char *arithmetic;       // "auto" or NULL, "fp32", "tf32", "fp16": the generator's; a back
-                                  // end refuses what it cannot do
-    const char *module;           // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
-    const char *cache;            // file in which a device's plans are kept; NULL: none
+    const char *arithmetic; // "auto" or NULL, "fp32", "tf32", "fp16", "bf16": the generator's; a
+                            // back end refuses what it cannot do
+    const char *module;     // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
+    const char *cache;      // file in which a device's plans are kept; NULL: none
     bool plan_early; // all of a device's plans are made by open, as with a cache; else when needed
     void (*on_wait)(const char *why); // called by open before something that takes minutes, with a
                                       // line for the log; or NULL
@@ -136,9 +137,9 @@ struct ls_backend_ops {
                     struct ls_err *err);
     int (*composite)(void *lane, const struct ls_frame *frame, const struct ls_paste *paste,
                      struct ls_err *err);
-    int (*generate_rows)(void *lane, const struct ls_generate_job *job,
+    int (*generate_part)(void *lane, const struct ls_generate_job *job,
                          struct ls_err *err); // NULL:
-                                              // it makes all rows
+                                              // it makes all
     bool holds_weights;                       // once open it has a copy of the generator's weights
     unsigned formats;                         // of frames: bits 1 << enum ls_pixel
     bool device_frames;              // frames may lie in its own memory (ls_frame.on_device)
@@ -147,7 +148,7 @@ struct ls_backend_ops {
     // NULL: one after the other by `mel`.
     int (*mel_batch)(void *lane, float *const *out, const struct ls_mel_job *job, int count,
                      struct ls_err *err);
-    // NULL, all three: crop, generate_rows and composite are to be used.
+    // NULL, all three: crop, generate_part and composite are to be used.
     int (*faces_start)(void *lane, struct ls_face_job *job, int count, struct ls_err *err);
     int (*faces_finish)(void *lane, struct ls_err *err);
     int depth;       // batches of faces that may be in flight, 1 or more
@@ -212,17 +213,15 @@ LS_MUST int ls_crop(struct ls_lane *lane, uint8_t *out, const struct ls_frame *f
 // columns each. count: 1..batch_max. No item is exact (ls_generate_job).
 LS_MUST int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const float *mel,
                         int count, struct ls_err *err);
-// ls_generate when only the lower rows are needed, which costs up to a third less: row_first is
-// what ls_paste_row_first says of an item's paste.
-LS_MUST int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job,
+// ls_generate when only a part is needed, which costs up to 40 % less: what ls_paste_reads
+// (paste.h) says of an item's paste.
+LS_MUST int ls_generate_part(struct ls_lane *lane, const struct ls_generate_job *job,
                              struct ls_err *err);
-// The first row of the face that a composite with this paste can read; 0..95.
-int ls_paste_row_first(const struct ls_paste *paste);
 // Writes into the frame's planes, and only inside the mask.
 LS_MUST int ls_composite(struct ls_lane *lane, const struct ls_frame *frame,
                          const struct ls_paste *paste, struct ls_err *err);
 // For back ends whose ls_backend_faces_depth is not 0: begins the faces of 1..batch_max frames, as
-// ls_crop, ls_generate_rows and ls_composite would make them. Jobs, their mel and frames must stay
+// ls_crop, ls_generate_part and ls_composite would make them. Jobs, their mel and frames must stay
 // untouched until ls_faces_finish, which waits for the oldest batch begun and has then filled each
 // job's err. At most `depth` batches may be begun and not finished. If it fails, nothing was begun
 // (one job's wrong argument refuses all); a failure of ls_faces_finish is

@@ -70,6 +70,11 @@ struct ls_box {
     float x0, y0, x1, y1;
 };
 
+// The same of whole pixels.
+struct ls_int_box {
+    int x0, y0, x1, y1;
+};
+
 enum {
     LS_POINT_EYE_R,
     LS_POINT_EYE_L,

@@ -26,9 +26,14 @@ static int check_generate(const struct ls_lane *lane, const struct ls_generate_j
                        lane->backend->batch_max);
     if (!j->out || !j->face || !j->mel)
         return ls_fail(err, LS_EFIELD, "a batch without faces or sound");
-    for (int i = 0; j->row_first && i < j->count; i++)
-        if (j->row_first[i] >= LS_FACE_SIZE)
-            return ls_fail(err, LS_EFIELD, "item %d: rows from %d on are none", i, j->row_first[i]);
+    for (int i = 0; j->part && i < j->count; i++) {
+        const struct ls_int_box *b = &j->part[i];
+
+        if (b->x0 < 0 || b->y0 < 0 || b->x0 >= b->x1 || b->y0 >= b->y1 || b->x1 > LS_FACE_SIZE ||
+            b->y1 > LS_FACE_SIZE)
+            return ls_fail(err, LS_EFIELD, "item %d: %d,%d..%d,%d is no part of a face", i, b->x0,
+                           b->y0, b->x1, b->y1);
+    }
     for (int i = 0; i < j->count; i++)
         if (!ls_mel_sane(j->mel + (size_t)i * WINDOW))
             return ls_fail(err, LS_EFIELD, "item %d: a mel value is not a sane number", i);
@@ -53,10 +58,10 @@ static int run_wanted(struct ls_lane *lane, const struct ls_generate_job *job, s
     return r;
 }
 
-static int run_rows(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
+static int run_part(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
 {
-    if (lane->backend->ops->generate_rows)
-        return lane->backend->ops->generate_rows(lane->lane, job, err);
+    if (lane->backend->ops->generate_part)
+        return lane->backend->ops->generate_part(lane->lane, job, err);
     return job->wanted ? run_wanted(lane, job, err) : run_all(lane, job, err);
 }
 
@@ -88,7 +93,7 @@ static int run(struct ls_lane *lane, const struct ls_generate_job *job,
     r = bare(lane, &inner, err);
     for (int i = 0; r == 0 && i < job->count; i++)
         if (!keeps_levels(job, i))
-            ls_levels_undo(job->out + (size_t)i * FACE, job->row_first ? job->row_first[i] : 0,
+            ls_levels_undo(job->out + (size_t)i * FACE, job->part ? &job->part[i] : NULL,
                            &lane->levels[i]);
     return r;
 }
@@ -102,9 +107,9 @@ int ls_generate(struct ls_lane *lane, float *out, const uint8_t *face, const flo
     return r < 0 ? r : run(lane, &job, run_all, err);
 }
 
-int ls_generate_rows(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
+int ls_generate_part(struct ls_lane *lane, const struct ls_generate_job *job, struct ls_err *err)
 {
     int r = check_generate(lane, job, err);
 
-    return r < 0 ? r : run(lane, job, run_rows, err);
+    return r < 0 ? r : run(lane, job, run_part, err);
 }

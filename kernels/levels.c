@@ -28,9 +28,12 @@ void ls_levels_apply(uint8_t *out, const uint8_t *face, const struct ls_levels *
             out[3 * i + c] = table[c][face[3 * i + c]];
 }
 
-void ls_levels_undo(float *face, int row_first, const struct ls_levels *levels)
+void ls_levels_undo(float *face, const struct ls_int_box *part, const struct ls_levels *levels)
 {
-    for (int i = row_first * SIZE; i < PIXELS; i++)
-        for (int c = 0; c < 3; c++)
-            face[3 * i + c] = ls_levels_back(levels, c, face[3 * i + c]);
+    const struct ls_int_box all = {0, 0, SIZE, SIZE}, *b = part ? part : &all;
+
+    for (int y = b->y0; y < b->y1; y++)
+        for (int i = y * SIZE + b->x0; i < y * SIZE + b->x1; i++)
+            for (int c = 0; c < 3; c++)
+                face[3 * i + c] = ls_levels_back(levels, c, face[3 * i + c]);
 }

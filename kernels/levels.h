@@ -79,8 +79,8 @@ LS_ANYWHERE float ls_levels_back(const struct ls_levels *l, int c, float y)
 // face: [96][96][3] BGR.
 void ls_levels_find(struct ls_levels *out, const uint8_t *face);
 void ls_levels_apply(uint8_t *out, const uint8_t *face, const struct ls_levels *levels);
-// In place, from row row_first on.
-void ls_levels_undo(float *face, int row_first, const struct ls_levels *levels);
+// In place, inside of part; NULL: everywhere.
+void ls_levels_undo(float *face, const struct ls_int_box *part, const struct ls_levels *levels);
 
 #ifdef __cplusplus
 }

@@ -95,14 +95,6 @@ void ls_paste_reads(struct ls_int_box *out, const struct ls_paste *paste)
     out->y1 = box.y1 < SIZE - MARGIN ? box.y1 + MARGIN : SIZE;
 }
 
-int ls_paste_row_first(const struct ls_paste *paste)
-{
-    struct ls_int_box box;
-
-    ls_paste_reads(&box, paste);
-    return box.y0;
-}
-
 static int whole(float v, int end)
 {
     return (int)fminf(fmaxf(v, 0), (float)end); // truncates: what is cut at 0 is not negative

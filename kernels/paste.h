@@ -14,10 +14,6 @@
 extern "C" {
 #endif
 
-struct ls_int_box {
-    int x0, y0, x1, y1;
-};
-
 // Where the mask is not zero, in face pixels: x0 < u < x1. Empty (x0 >= x1 or y0 >= y1) for a mouth
 // beside the face.
 void ls_paste_bounds(struct ls_box *out, const struct ls_paste *paste);

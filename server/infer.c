@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/paste.h"
 #include "server/clock.h"
 
 // A batch begun at the device.
@@ -24,11 +25,11 @@ enum { FACE_VALUES = LS_FACE_SIZE * LS_FACE_SIZE * 3, MEL_VALUES = LS_MEL_WINDOW
 
 struct ls_infer {
     struct ls_lane *lane;
-    uint8_t *source; // [batch_max][96][96][3]
-    float *mel;      // [batch_max][16][80]
-    float *face;     // [batch_max][96][96][3]
-    uint8_t *row;    // [batch_max], the first row that the paste reads
-    bool *exact;     // [batch_max], as of the paste
+    uint8_t *source;         // [batch_max][96][96][3]
+    float *mel;              // [batch_max][16][80]
+    float *face;             // [batch_max][96][96][3]
+    struct ls_int_box *part; // [batch_max], what the paste reads
+    bool *exact;             // [batch_max], as of the paste
     int batch_max;
     float **column;          // [batch_max], of mel work
     struct ls_mel_job *mels; // [batch_max]
@@ -58,9 +59,9 @@ static bool alloc_buffers(struct ls_infer *infer)
     infer->source = malloc(n * FACE_VALUES);
     infer->mel = malloc(n * MEL_VALUES * sizeof(float));
     infer->face = malloc(n * FACE_VALUES * sizeof(float));
-    infer->row = malloc(n);
+    infer->part = malloc(sizeof *infer->part * n);
     infer->exact = malloc(n * sizeof(*infer->exact));
-    return ok && infer->source && infer->mel && infer->face && infer->row && infer->exact;
+    return ok && infer->source && infer->mel && infer->face && infer->part && infer->exact;
 }
 
 int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_max,
@@ -96,7 +97,7 @@ void ls_infer_close(struct ls_infer **infer)
     free((*infer)->source);
     free((*infer)->mel);
     free((*infer)->face);
-    free((*infer)->row);
+    free((*infer)->part);
     free((*infer)->exact);
     free((*infer)->column);
     free((*infer)->mels);
@@ -172,7 +173,7 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
         if (r < 0)
             continue;
         memcpy(infer->mel + (size_t)n * MEL_VALUES, w->face.mel, sizeof(w->face.mel));
-        infer->row[n] = (uint8_t)ls_paste_row_first(&w->face.paste);
+        ls_paste_reads(&infer->part[n], &w->face.paste);
         infer->exact[n] = w->face.paste.exact;
         work[i] = work[n];
         work[n++] = w;
@@ -200,7 +201,7 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
     const struct ls_generate_job job = {.out = infer->face,
                                         .face = infer->source,
                                         .mel = infer->mel,
-                                        .row_first = infer->row,
+                                        .part = infer->part,
                                         .exact = infer->exact,
                                         .count = n,
                                         .wanted = face_wanted,
@@ -211,7 +212,7 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
     if (n == 0)
         return;
     t0 = ls_now_us();
-    r = ls_generate_rows(infer->lane, &job, &err);
+    r = ls_generate_part(infer->lane, &job, &err);
     share_us = (ls_now_us() - t0) / n;
     for (i = 0; i < n; i++) {
         if (!wanted(infer, &work[i]))

@@ -24,7 +24,7 @@
     S(backend, "backend", "auto",                                                                  \
       "ref, cpu, cuda, or auto: cuda where a device answers, else cpu")                            \
     S(arithmetic, "arithmetic", "auto",                                                            \
-      "the generator's: fp32, tf32, fp16, or auto: the back end's choice")                         \
+      "the generator's: fp32; cpu: bf16; cuda: tf32, fp16; or auto: the back end's choice")        \
     S(cuda_module, "cuda-module", "", "path of liblipstream_cuda.so; empty: beside lipstreamd")    \
     S(plan_cache, "plan-cache", "",                                                                \
       "file of a device's plans; none: no file, made when needed; empty: in the user's cache")     \

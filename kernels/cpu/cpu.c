@@ -14,14 +14,15 @@ enum {
     // memory once for so many frames; from 4 on a frame gets no faster, but a lane grows by 5 MB an
     // item.
     LANE_ITEMS = 4,
-    CUTS = 3,
+    CUTS = 4,
     // Below 24 rows little is saved, and other Winograd kernels would want weights of their own.
     CUT_HEIGHT_MIN = 24,
 };
 
-// The generator cut to its lower rows (COMPUTE section 10): all of it, what a mouth's ellipse or
-// the mask of the lower face usually reads, what a small mouth's does.
-static const int cut_row[CUTS] = {0, 40, 52};
+// The generator cut to a part of its face (COMPUTE section 10), each inside the one before: all of
+// it; what the mask of the lower face, a mouth's large ellipse, a mouth's usual one reads.
+static const struct ls_int_box cuts[CUTS] = {
+    {0, 0, SIZE, SIZE}, {0, 40, SIZE, SIZE}, {8, 40, 88, SIZE}, {16, 44, 80, SIZE}};
 
 struct cpu {
     const struct ls_model *model;
@@ -44,12 +45,19 @@ static void cpu_close(void **be)
 
 static int cpu_open(void **be, const struct ls_backend_params *backend, struct ls_err *err)
 {
+    bool bf16 = !strcmp(backend->arithmetic, "bf16");
+    const char *how;
     struct cpu *cpu;
     int r = LS_OK;
 
-    if (strcmp(backend->arithmetic, "auto") != 0 && strcmp(backend->arithmetic, "fp32") != 0)
-        return ls_fail(err, LS_EFIELD, "arithmetic \"%s\": the back end cpu computes in fp32",
+    if (!bf16 && strcmp(backend->arithmetic, "auto") != 0 &&
+        strcmp(backend->arithmetic, "fp32") != 0)
+        return ls_fail(err, LS_EFIELD, "arithmetic \"%s\": the back end cpu has fp32 and bf16",
                        backend->arithmetic);
+    if (bf16 && !ls_dnn_has_bf16()) // emulated it would be several times slower than fp32
+        return ls_fail(err, LS_EFIELD,
+                       "arithmetic \"bf16\": this processor (%s) does not multiply bfloat16",
+                       ls_dnn_isa());
     cpu = calloc(1, sizeof *cpu);
     if (!cpu)
         return ls_fail(err, LS_ENOMEM, "no memory for the cpu back end");
@@ -57,8 +65,10 @@ static int cpu_open(void **be, const struct ls_backend_params *backend, struct l
     cpu->items_max = backend->batch_max < LANE_ITEMS ? backend->batch_max : LANE_ITEMS;
     for (int i = 0; i < CUTS && r == LS_OK; i++) {
         struct ls_dnn_params params = {.items_max = cpu->items_max,
-                                       .row_first = cut_row[i],
+                                       .first = {cuts[i].y0, cuts[i].x0},
+                                       .end = {cuts[i].y1, cuts[i].x1},
                                        .height_min = CUT_HEIGHT_MIN,
+                                       .bf16 = bf16,
                                        .weights_of = i ? cpu->generator[0] : NULL};
 
         r = ls_dnn_new(&cpu->generator[i], backend->model->generator, &params, err);
@@ -69,8 +79,8 @@ static int cpu_open(void **be, const struct ls_backend_params *backend, struct l
         cpu_close(&half);
         return r;
     }
-    snprintf(cpu->arithmetic, sizeof cpu->arithmetic, "fp32 %s, %s",
-             ls_dnn_winograd(cpu->generator[0]) ? "Winograd" : "direct", ls_dnn_isa());
+    how = ls_dnn_winograd(cpu->generator[0]) ? "fp32 Winograd" : "fp32 direct";
+    snprintf(cpu->arithmetic, sizeof cpu->arithmetic, "%s, %s", bf16 ? "bf16" : how, ls_dnn_isa());
     *be = cpu;
     return LS_OK;
 }
@@ -137,23 +147,34 @@ static void put_item(struct ls_cpu_lane *lane, int item, const uint8_t *face, co
             sound[b * LS_MEL_WINDOW + t] = mel[t * LS_MEL_BANDS + b];
 }
 
-// Rows that were not made are black.
+// What was not made is black.
 static void get_item(struct ls_cpu_lane *lane, int item, float *out)
 {
-    int first = ls_dnn_output(lane->planes, lane->generator, 0, item) * SIZE, count = PLANE - first;
+    struct ls_dnn_part made;
+    int width, height;
 
-    for (int i = 0; i < 3 * first; i++)
-        out[i] = 0;
-    for (int i = 0; i < count; i++)
-        for (int c = 0; c < 3; c++)
-            out[3 * (first + i) + c] = lane->planes[c * count + i];
+    ls_dnn_output(lane->planes, &made, lane->generator, 0, item);
+    height = made.end[0] - made.first[0];
+    width = made.end[1] - made.first[1];
+    if (height < SIZE || width < SIZE)
+        memset(out, 0, sizeof *out * 3 * PLANE);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            for (int c = 0; c < 3; c++)
+                out[3 * ((made.first[0] + y) * SIZE + made.first[1] + x) + c] =
+                    lane->planes[(c * height + y) * width + x];
 }
 
-static int cut_for(const uint8_t *row_first, int item)
+static bool holds(const struct ls_int_box *cut, const struct ls_int_box *part)
+{
+    return part->x0 >= cut->x0 && part->y0 >= cut->y0 && part->x1 <= cut->x1 && part->y1 <= cut->y1;
+}
+
+static int cut_for(const struct ls_int_box *part, int item)
 {
     int cut = 0;
 
-    while (row_first && cut + 1 < CUTS && row_first[item] >= cut_row[cut + 1])
+    while (part && cut + 1 < CUTS && holds(&cuts[cut + 1], &part[item]))
         cut++;
     return cut;
 }
@@ -180,7 +201,7 @@ static int generate_cut(struct lane *l, int cut, const struct ls_generate_job *j
 
     ls_dnn_use(l->shared.generator, cut);
     for (int i = 0; i <= job->count; i++) {
-        if (i < job->count && cut_for(job->row_first, i) == cut) {
+        if (i < job->count && cut_for(job->part, i) == cut) {
             put_item(&l->shared, n, job->face + (size_t)i * 3 * PLANE,
                      job->mel + (size_t)i * LS_MEL_WINDOW * LS_MEL_BANDS);
             in.item[n++] = i;
@@ -198,7 +219,7 @@ static int generate_cut(struct lane *l, int cut, const struct ls_generate_job *j
     return LS_OK;
 }
 
-static int cpu_generate_rows(void *lane, const struct ls_generate_job *job, struct ls_err *err)
+static int cpu_generate_part(void *lane, const struct ls_generate_job *job, struct ls_err *err)
 {
     int r = LS_OK;
 
@@ -210,7 +231,7 @@ static int cpu_generate_rows(void *lane, const struct ls_generate_job *job, stru
 static int cpu_generate(void *lane, float *out, const uint8_t *face, const float *mel, int count,
                         struct ls_err *err)
 {
-    return cpu_generate_rows(
+    return cpu_generate_part(
         lane, &(struct ls_generate_job){.out = out, .face = face, .mel = mel, .count = count}, err);
 }
 
@@ -251,7 +272,7 @@ const struct ls_backend_ops ls_backend_cpu = {
     .generate = cpu_generate,
     .composite = cpu_composite,
     .holds_weights = true,
-    .generate_rows = cpu_generate_rows,
+    .generate_part = cpu_generate_part,
     .formats = 1U << LS_PIX_I420 | 1U << LS_PIX_RGB24,
     .batch_usual = LANE_ITEMS,
 };

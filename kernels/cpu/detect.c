@@ -130,7 +130,7 @@ int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
         return LS_OK;
     }
     for (int i = 0; i < e->output_count; i++) {
-        ls_dnn_output(e->output[i], e->lane, i, 0);
+        ls_dnn_output(e->output[i], NULL, e->lane, i, 0);
         outputs[i] = e->output[i];
     }
     ls_detect_faces(out, count, lane->model->detector, outputs, &box, params);

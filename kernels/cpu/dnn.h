@@ -16,9 +16,11 @@ struct ls_dnn;
 struct ls_dnn_lane;
 
 struct ls_dnn_params {
-    int items_max;  // how many items a lane holds, 1..64
-    int row_first;  // rows of the outputs above this one need not be made; 0: all are
-    int height_min; // results of fewer rows are made whole nevertheless
+    int items_max;        // how many items a lane holds, 1..64
+    int first[2], end[2]; // rows and columns of the outputs that need be made; end 0: to the end
+    int height_min;       // results of fewer rows are made whole nevertheless
+    bool bf16; // products of bfloat16, sums of floats, but where Winograd's in floats is faster;
+               // needs ls_dnn_has_bf16
     const struct ls_dnn *weights_of; // the same net for other rows, whose weights are used where
                                      // they are in the right order; must live longer. NULL: none
 };
@@ -28,6 +30,7 @@ struct ls_dnn_params {
 LS_MUST int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net,
                        const struct ls_dnn_params *params, struct ls_err *err);
 void ls_dnn_free(struct ls_dnn **dnn);          // after its lanes
+bool ls_dnn_has_bf16(void);                     // the processor multiplies bfloat16 itself
 const char *ls_dnn_isa(void);                   // "AVX-512", "AVX2", "SSE4.1"
 bool ls_dnn_winograd(const struct ls_dnn *dnn); // some layers use it
 
@@ -47,8 +50,12 @@ LS_MUST int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err);
 // steps; it must stay false. Their outputs mean nothing.
 LS_MUST int ls_dnn_run_wanted(struct ls_dnn_lane *lane, int count,
                               bool (*wanted)(void *user, int item), void *user, struct ls_err *err);
-// After a run: the rows of the output_idx-th row marked `output` that were made, from the one
-// returned on; out [c][h - returned][w].
-int ls_dnn_output(float *out, const struct ls_dnn_lane *lane, int output_idx, int item);
+// After a run: what was made of the output_idx-th row marked `output`, out [c][rows][columns]:
+// those of `made`, or all of it where that was asked for (then NULL will do).
+struct ls_dnn_part {
+    int first[2], end[2]; // rows, columns
+};
+void ls_dnn_output(float *out, struct ls_dnn_part *made, const struct ls_dnn_lane *lane,
+                   int output_idx, int item);
 
 #endif

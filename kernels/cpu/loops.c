@@ -2,14 +2,17 @@
 // Interleaving, pooling, adding, copying (loops.h). Any thread.
 #include "loops.h"
 
+#include "cut.h"
+
 #include <assert.h>
+#include <stdint.h>
 #include <string.h>
 
-static float *place_at(const struct ls_plan *plan, int node, float *base, int item)
+static void *place_at(const struct ls_plan *plan, int node, void *base, int item)
 {
     const struct ls_place *p = &plan->place[node];
 
-    return base + ls_plan_at(plan, p->buffer, item) + p->offset;
+    return (char *)base + ls_plan_at(plan, p->buffer, item) + p->offset;
 }
 
 static float activate(float value, enum ls_net_act act)
@@ -18,35 +21,46 @@ static float activate(float value, enum ls_net_act act)
     return act == LS_ACT_RELU && value < 0 ? 0 : value;
 }
 
-// 16-float pixels are copied by a constant size, which compiles to one or two moves.
-static void copy_pixel(float *to, const float *from, int block)
+// A block's pixel is copied by a constant size, which compiles to one or two moves.
+static void copy_pixel(char *to, const char *from, size_t size)
 {
-    if (block == 16)
-        memcpy(to, from, 16 * sizeof *to);
+    if (size == 64)
+        memcpy(to, from, 64);
+    else if (size == 32)
+        memcpy(to, from, 32);
     else
-        memcpy(to, from, 8 * sizeof *to);
+        memcpy(to, from, 16);
+}
+
+// How many of `whole` samples along an axis are of one parity.
+static int phase_size(int whole, int parity, int stride)
+{
+    return (whole - parity + stride - 1) / stride;
 }
 
 // Reads and writes the whole result once: 2 x 2.4 MB for 64 channels of 96x96.
-static void weave(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
+static void weave(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
-    const struct ls_place *p = &plan->place[step->node];
-    float *out = place_at(plan, step->node, base, item);
-    int block = plan->block, sy = l->stride[0], sx = l->stride[1];
-    int skipped = p->row_first - plan->place[l->from[0]].row_first * sy, height = p->h + skipped;
+    const struct ls_place *p = &plan->place[step->node], *source = &plan->place[l->from[0]];
+    char *out = place_at(plan, step->node, base, item);
+    int block = plan->block, sy = l->stride[0], sx = l->stride[1], whole[2];
+    int top = p->first[0] - source->first[0] * sy, left = p->first[1] - source->first[1] * sx;
+    size_t pixel = (size_t)block * p->value_size;
 
+    ls_cut_phases(&whole[0], &whole[1], plan, step->node);
     for (int cb = 0; cb < p->c / block; cb++)
-        for (int y = skipped; y < height; y++)
+        for (int y = top; y < top + p->h; y++)
             for (int px = 0; px < sx; px++) {
-                int buffer = step->part + y % sy * sx + px;
-                int h = (height - y % sy + sy - 1) / sy, w = (p->w - px + sx - 1) / sx;
-                const float *from =
-                    base + ls_plan_at(plan, buffer, item) + ((size_t)cb * h + y / sy) * w * block;
-                float *to = out + (((size_t)cb * p->h + y - skipped) * p->w + px) * block;
+                int h = phase_size(whole[0], y % sy, sy), w = phase_size(whole[1], px, sx);
+                int x = left + (px - left % sx + sx) % sx; // the first of this phase
+                const char *from = (const char *)base +
+                                   ls_plan_at(plan, step->part + y % sy * sx + px, item) +
+                                   (((size_t)cb * h + y / sy) * w + x / sx) * pixel;
+                char *to = out + (((size_t)cb * p->h + y - top) * p->w + x - left) * pixel;
 
-                for (int x = 0; x < w; x++)
-                    copy_pixel(to + (size_t)x * sx * block, from + (size_t)x * block, block);
+                for (; x < left + p->w; x += sx, from += pixel, to += sx * pixel)
+                    copy_pixel(to, from, pixel);
             }
 }
 
@@ -66,7 +80,7 @@ static void pool_pixel(float *to, const float *plane, const struct ls_place *fro
         }
 }
 
-static void maxpool(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
+static void maxpool(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
     const struct ls_place *p = &plan->place[step->node], *from = &plan->place[l->from[0]];
@@ -86,7 +100,7 @@ static void maxpool(const struct ls_plan *plan, const struct ls_step *step, floa
             }
 }
 
-static void upadd(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
+static void upadd(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
     const struct ls_place *p = &plan->place[step->node], *a = &plan->place[l->from[0]];
@@ -106,7 +120,7 @@ static void upadd(const struct ls_plan *plan, const struct ls_step *step, float 
             }
 }
 
-static void add(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
+static void add(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
     const struct ls_place *p = &plan->place[step->node], *b = &plan->place[l->from[1]];
@@ -121,23 +135,56 @@ static void add(const struct ls_plan *plan, const struct ls_step *step, float *b
         out[i] = activate(in[i], l->act);
 }
 
-// The source may hold more rows than the concatenation, never fewer.
-static void copy(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
+// Floats as bfloat16: rounded to the nearest, halves to even.
+static void narrow_values(char *restrict to, const char *restrict from, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        uint16_t half;
+
+        memcpy(&bits, from + 4 * i, sizeof bits);
+        half = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        memcpy(to + 2 * i, &half, sizeof half);
+    }
+}
+
+static void narrow(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
+{
+    const struct ls_place *p = &plan->place[step->node];
+
+    narrow_values((char *)base + ls_plan_at(plan, p->narrowed, item),
+                  place_at(plan, step->node, base, item), (size_t)p->c * p->h * p->w);
+}
+
+// The source may hold more than the concatenation, never less; and floats for bfloat16.
+static void copy(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
     const struct ls_place *p = &plan->place[step->node], *from = &plan->place[l->from[step->part]];
-    size_t row = (size_t)p->w * plan->block, plane = p->h * row;
-    const float *in = place_at(plan, l->from[step->part], base, item);
-    float *to = place_at(plan, step->node, base, item);
+    size_t row = (size_t)p->w * plan->block, from_row = (size_t)from->w * plan->block;
+    const char *in = place_at(plan, l->from[step->part], base, item);
+    char *to = place_at(plan, step->node, base, item);
 
     if (step->part)
-        to += plan->place[l->from[0]].c / plan->block * plane;
-    in += (p->row_first - from->row_first) * row;
-    for (int cb = 0; cb < from->c / plan->block; cb++)
-        memcpy(to + cb * plane, in + cb * from->h * row, plane * sizeof *to);
+        to += plan->place[l->from[0]].c / plan->block * p->h * row * p->value_size;
+    in += ((p->first[0] - from->first[0]) * from_row +
+           (size_t)(p->first[1] - from->first[1]) * plan->block) *
+          from->value_size;
+    for (int cb = 0; cb < from->c / plan->block; cb++) {
+        for (int y = 0; y < p->h; y++) {
+            const char *line = in + y * from_row * from->value_size;
+
+            if (from->value_size == p->value_size)
+                memcpy(to, line, row * p->value_size);
+            else
+                narrow_values(to, line, row);
+            to += row * p->value_size;
+        }
+        in += from->h * from_row * from->value_size;
+    }
 }
 
-void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, float *base, int item)
+void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     switch (step->kind) {
     case LS_STEP_WEAVE:
@@ -155,19 +202,24 @@ void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, float 
     case LS_STEP_COPY:
         copy(plan, step, base, item);
         break;
+    case LS_STEP_NARROW:
+        narrow(plan, step, base, item);
+        break;
     case LS_STEP_CONV:
         assert(!"dnn.c runs these");
         break;
     }
 }
 
-void ls_loop_unblock(float *out, const struct ls_plan *plan, int node, const float *base, int item)
+void ls_loop_unblock(float *out, const struct ls_plan *plan, int node, const void *base, int item)
 {
     const struct ls_place *p = &plan->place[node];
-    const float *in = base + ls_plan_at(plan, p->buffer, item) + p->offset;
+    const char *at = (const char *)base + ls_plan_at(plan, p->buffer, item) + p->offset;
+    const float *in = (const float *)(const void *)at;
     size_t plane = (size_t)p->h * p->w;
     int block = plan->block;
 
+    assert(p->value_size == sizeof *in);
     for (int c = 0; c < plan->net->node[node].c_out; c++) {
         const float *from = in + p->channel[c] / block * plane * block + p->channel[c] % block;
 

@@ -51,7 +51,11 @@ static void touch_step(struct ls_plan *plan, int idx)
     const struct ls_step *step = &plan->step[idx];
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
 
-    if (step->kind == LS_STEP_WEAVE)
+    if (step->kind == LS_STEP_NARROW)
+        touch(&plan->buffer[plan->place[step->node].narrowed], idx);
+    else if (step->bf16 && plan->place[l->from[0]].narrowed >= 0)
+        touch(&plan->buffer[plan->place[l->from[0]].narrowed], idx);
+    else if (step->kind == LS_STEP_WEAVE)
         for (int i = 0; i < l->stride[0] * l->stride[1]; i++)
             touch(&plan->buffer[step->part + i], idx);
     else

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "cut.h"
 #include "memory.h"
 
 static int round_up(int value, int unit)
@@ -33,8 +34,9 @@ static int place_shape(struct ls_plan *plan, int idx, struct ls_err *err)
     const struct ls_place *b = layer->from[1] < 0 || !a ? NULL : &plan->place[layer->from[1]];
     int a_count = a ? plan->net->node[layer->from[0]].c_out : 0;
 
-    p->h = node->h_out - p->row_first;
-    p->w = node->w_out;
+    p->value_size = sizeof(float);
+    p->h = p->end[0] - p->first[0];
+    p->w = p->end[1] - p->first[1];
     p->channel = malloc(sizeof *p->channel * (size_t)node->c_out);
     if (!p->channel)
         return ls_fail(err, LS_ENOMEM, "no memory for a network's plan");
@@ -77,7 +79,7 @@ static int place_shape(struct ls_plan *plan, int idx, struct ls_err *err)
 
 static int add_buffer(struct ls_plan *plan, size_t item_size)
 {
-    plan->buffer[plan->buffer_count].item_size = (item_size + 15) / 16 * 16; // whole cache lines
+    plan->buffer[plan->buffer_count].item_size = (item_size + 63) / 64 * 64; // whole cache lines
     return plan->buffer_count++;
 }
 
@@ -88,7 +90,7 @@ static void place_buffers(struct ls_plan *plan)
     for (int i = plan->net->node_count - 1; i >= 0; i--) {
         const struct ls_net_layer *layer = plan->net->node[i].layer;
         struct ls_place *p = &plan->place[i];
-        size_t plane = (size_t)p->h * p->w;
+        size_t plane = (size_t)p->h * p->w * p->value_size;
 
         if (p->buffer < 0)
             p->buffer = add_buffer(plan, (size_t)p->c * plane);
@@ -97,8 +99,9 @@ static void place_buffers(struct ls_plan *plan)
         for (int k = 0; k < 2; k++) {
             struct ls_place *source = &plan->place[layer->from[k]];
 
-            if (source->buffer >= 0 || source->h != p->h)
-                continue; // part of another one, or of more rows: copied
+            if (source->buffer >= 0 || source->h != p->h || source->w != p->w ||
+                source->value_size != p->value_size)
+                continue; // part of another one, larger, or to be narrowed: copied
             source->buffer = p->buffer;
             source->offset = p->offset + (k ? (size_t)plan->place[layer->from[0]].c * plane : 0);
         }
@@ -124,7 +127,7 @@ static struct ls_conv_shape conv_shape(const struct ls_plan *plan, int idx)
                               .w_in = from->w,
                               .c_out = plan->place[idx].c,
                               .h_out = plan->place[idx].h,
-                              .w_out = node->w_out,
+                              .w_out = plan->place[idx].w,
                               .depthwise = layer->op == LS_NET_DWCONV};
 
     for (int d = 0; d < 2; d++) {
@@ -132,10 +135,50 @@ static struct ls_conv_shape conv_shape(const struct ls_plan *plan, int idx)
         s.stride[d] = layer->stride[d];
         s.pad_first[d] = layer->pad[d];
         s.pad_last[d] = layer->pad[d] + layer->pad_end_extra;
+        if (layer->op == LS_NET_TCONV || layer->stride[d] != 1)
+            continue;
+        // Where a part is made, what its source has around it takes the padding's place.
+        s.pad_first[d] += from->first[d] - plan->place[idx].first[d];
+        s.pad_last[d] =
+            plan->place[idx].end[d] - from->end[d] + layer->kernel[d] - 1 - layer->pad[d];
     }
-    if (layer->op != LS_NET_TCONV) // what is stored above the first row needs no padding
-        s.pad_first[0] += from->row_first - plan->place[idx].row_first;
     return s;
+}
+
+// What reads the network's inputs does so in floats: they are bytes, which bfloat16 has not all of,
+// and go far through the network.
+static bool in_floats(const struct ls_plan *plan, int idx)
+{
+    const struct ls_net_layer *l = plan->net->node[idx].layer;
+    struct ls_conv_shape shape;
+
+    if (!plan->bf16 || (l->op != LS_NET_CONV && l->op != LS_NET_TCONV))
+        return l->op != LS_NET_CONCAT;
+    shape = conv_shape(plan, idx);
+    shape.h_out = plan->net->node[idx].h_out; // a cut decides nothing
+    shape.w_out = plan->net->node[idx].w_out;
+    return l->op == LS_NET_CONV && (plan->place[l->from[0]].plain || plan->wants_floats(&shape));
+}
+
+// Which results are floats: outputs, inputs, what is made in floats or read so. Consumers come
+// before sources here.
+static void find_types(struct ls_plan *plan)
+{
+    for (int i = plan->net->node_count - 1; i >= 0; i--)
+        if (!plan->net->node[i].layer->output && plan->net->node[i].layer->op != LS_NET_INPUT)
+            plan->place[i].value_size = 2;
+    for (int i = plan->net->node_count - 1; i >= 0; i--) {
+        const struct ls_net_layer *l = plan->net->node[i].layer;
+        bool floats = in_floats(plan, i);
+
+        if (floats)
+            plan->place[i].value_size = sizeof(float);
+        if (l->op == LS_NET_CONCAT)
+            floats = plan->place[i].value_size == sizeof(float);
+        for (int k = 0; k < 2 && floats; k++)
+            if (l->from[k] >= 0)
+                plan->place[l->from[k]].value_size = sizeof(float);
+    }
 }
 
 // Phase `parity` of a transposed convolution along one axis: output 's t + parity' reads input
@@ -162,17 +205,38 @@ static bool is_product(const struct ls_conv_shape *s)
            s->h_out == s->kernel[0] && s->w_out == s->kernel[1];
 }
 
+// A convolution of bfloat16 reads a copy where its source is floats; made once, before the first.
+static void narrow_source(struct ls_plan *plan, int idx)
+{
+    int source = plan->net->node[idx].layer->from[0];
+    struct ls_place *from = &plan->place[source];
+
+    if (!plan->bf16 || in_floats(plan, idx) || from->value_size == 2 || from->narrowed >= 0)
+        return;
+    from->narrowed = add_buffer(plan, (size_t)from->c * from->h * from->w * 2);
+    add_step(plan, LS_STEP_NARROW, source);
+}
+
+static struct ls_step *add_conv(struct ls_plan *plan, int idx)
+{
+    struct ls_step *step = add_step(plan, LS_STEP_CONV, idx);
+
+    step->bf16 = plan->bf16 && !in_floats(plan, idx);
+    return step;
+}
+
 static int transposed_steps(struct ls_plan *plan, int idx, struct ls_err *err)
 {
     const struct ls_net_layer *layer = plan->net->node[idx].layer;
     struct ls_conv_shape whole = conv_shape(plan, idx);
-    int phase_count = layer->stride[0] * layer->stride[1], first = plan->buffer_count;
+    int phase_count = layer->stride[0] * layer->stride[1], first;
     struct ls_step *step;
 
-    whole.h_out =
-        plan->net->node[idx].h_out - plan->place[layer->from[0]].row_first * layer->stride[0];
+    narrow_source(plan, idx);
+    first = plan->buffer_count;
+    ls_cut_phases(&whole.h_out, &whole.w_out, plan, idx); // weaving takes what is needed
     if (is_product(&whole)) {
-        step = add_step(plan, LS_STEP_CONV, idx);
+        step = add_conv(plan, idx);
         step->target = idx;
         step->conv = whole;
         step->conv.c_out *= whole.kernel[0] * whole.kernel[1];
@@ -188,12 +252,13 @@ static int transposed_steps(struct ls_plan *plan, int idx, struct ls_err *err)
             !phase_axis(&s, 1, i % layer->stride[1], s.w_in, &s.w_out))
             return ls_fail(err, LS_EINTERNAL, "%s: %s: no such transposed convolution here",
                            plan->net->spec->name, layer->name);
-        step = add_step(plan, LS_STEP_CONV, idx);
+        step = add_conv(plan, idx);
         step->part = i;
         step->phase = phase_count > 1;
         step->target = idx;
         if (step->phase)
-            step->target = add_buffer(plan, (size_t)s.c_out * s.h_out * s.w_out);
+            step->target =
+                add_buffer(plan, (size_t)s.c_out * s.h_out * s.w_out * plan->place[idx].value_size);
         step->conv = s;
     }
     if (phase_count > 1)
@@ -206,7 +271,7 @@ static bool in_place(const struct ls_plan *plan, int idx, int k)
 {
     const int *from = plan->net->node[idx].layer->from;
     const struct ls_place *p = &plan->place[idx], *source = &plan->place[from[k]];
-    size_t first = k ? (size_t)plan->place[from[0]].c * p->h * p->w : 0;
+    size_t first = k ? (size_t)plan->place[from[0]].c * p->h * p->w * p->value_size : 0;
 
     return source->buffer == p->buffer && source->offset == p->offset + first;
 }
@@ -225,7 +290,8 @@ static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
         break;
     case LS_NET_CONV:
     case LS_NET_DWCONV:
-        step = add_step(plan, LS_STEP_CONV, idx);
+        narrow_source(plan, idx);
+        step = add_conv(plan, idx);
         step->target = idx;
         step->conv = conv_shape(plan, idx);
         break;
@@ -249,77 +315,6 @@ static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
     return 0;
 }
 
-// True if the upper rows can be left out here: a row of the result then reads no row of the source
-// above a known one. For transposed convolutions it says that no phase begins with padding.
-static bool can_cut(const struct ls_net_node *node, int height_min)
-{
-    const struct ls_net_layer *l = node->layer;
-
-    if (node->h_out < height_min)
-        return false;
-    if (l->op == LS_NET_CONV || l->op == LS_NET_DWCONV)
-        return l->stride[0] == 1;
-    if (l->op == LS_NET_TCONV)
-        return l->kernel[0] - l->stride[0] == l->pad[0];
-    return l->op == LS_NET_CONCAT;
-}
-
-// Which rows of its sources a row of the table needs for its own from `row` on.
-static int rows_needed(const struct ls_net_node *node, int row, int height_min)
-{
-    const struct ls_net_layer *l = node->layer;
-
-    if (!can_cut(node, height_min))
-        return 0;
-    if (l->op == LS_NET_TCONV)
-        return row / l->stride[0];
-    if (l->op != LS_NET_CONCAT)
-        row -= l->pad[0];
-    return row > 0 ? row : 0;
-}
-
-// The first row that the sources' stored rows suffice for, without padding in place of rows that
-// exist; at most the one needed, as sources hold what is needed.
-static int first_row(const struct ls_plan *plan, int idx, int needed, int height_min)
-{
-    const struct ls_net_layer *l = plan->net->node[idx].layer;
-    int first = l->op == LS_NET_INPUT ? 0 : plan->place[l->from[0]].row_first;
-
-    if (!can_cut(&plan->net->node[idx], height_min))
-        return 0;
-    if (l->op == LS_NET_TCONV) // phases are made for all stored rows, weaving takes what is needed
-        return l->stride[0] > 1 ? needed : first;
-    if (l->op == LS_NET_CONCAT) {
-        int other = plan->place[l->from[1]].row_first;
-
-        return first > other ? first : other;
-    }
-    return needed < first + l->pad[0] ? needed : first + l->pad[0];
-}
-
-static int find_rows(struct ls_plan *plan, const struct ls_plan_params *params, struct ls_err *err)
-{
-    const struct ls_net *net = plan->net;
-    int *needed = malloc(sizeof *needed * (size_t)net->node_count);
-
-    if (!needed)
-        return ls_fail(err, LS_ENOMEM, "no memory for a network's plan");
-    for (int i = 0; i < net->node_count; i++)
-        needed[i] = net->node[i].layer->output ? params->row_first : net->node[i].h_out - 1;
-    for (int i = net->node_count - 1; i >= 0; i--)
-        for (int k = 0; k < 2; k++) {
-            int from = net->node[i].layer->from[k];
-            int row = rows_needed(&net->node[i], needed[i], params->height_min);
-
-            if (from >= 0 && row < needed[from])
-                needed[from] = row;
-        }
-    for (int i = 0; i < net->node_count; i++)
-        plan->place[i].row_first = first_row(plan, i, needed[i], params->height_min);
-    free(needed);
-    return LS_OK;
-}
-
 static int count_steps_max(const struct ls_net *net)
 {
     int count = 0;
@@ -327,7 +322,7 @@ static int count_steps_max(const struct ls_net *net)
     for (int i = 0; i < net->node_count; i++) {
         const struct ls_net_layer *l = net->node[i].layer;
 
-        count += l->op == LS_NET_TCONV ? l->stride[0] * l->stride[1] + 1 : 2;
+        count += l->op == LS_NET_TCONV ? l->stride[0] * l->stride[1] + 2 : 2; // narrowing and all
     }
     return count;
 }
@@ -343,6 +338,8 @@ int ls_plan_new(struct ls_plan **out, const struct ls_net *net, const struct ls_
     plan->net = net;
     plan->block = params->block;
     plan->items_max = params->items_max;
+    plan->bf16 = params->bf16;
+    plan->wants_floats = params->wants_floats;
     plan->place = calloc((size_t)net->node_count, sizeof *plan->place);
     plan->step = calloc((size_t)steps_max, sizeof *plan->step);
     plan->segment = calloc((size_t)steps_max, sizeof *plan->segment);
@@ -351,14 +348,15 @@ int ls_plan_new(struct ls_plan **out, const struct ls_net *net, const struct ls_
         r = ls_fail(err, LS_ENOMEM, "no memory for a network's plan");
         goto done;
     }
-    if (params->row_first > 0)
-        r = find_rows(plan, params, err);
+    r = ls_cut_plan(plan, params, err);
     for (int i = 0; i < net->node_count && !r; i++) {
-        plan->place[i].buffer = -1;
+        plan->place[i].buffer = plan->place[i].narrowed = -1;
         r = place_shape(plan, i, err);
     }
     if (r)
         goto done;
+    if (plan->bf16)
+        find_types(plan);
     place_buffers(plan);
     for (int i = 0; i < net->node_count && !r; i++)
         r = node_steps(plan, i, err);

@@ -3,12 +3,14 @@
 // where each result lies, which steps run item by item, which buffers share memory. dnn.c turns the
 // steps into oneDNN primitives and runs them. Read only once made: any thread.
 //
-// Results lie in channel blocks, [channels/block][h][w][block], one item after the other. So a
+// Results lie in channel blocks, [channels/block][h][w][block], one item after the other: floats,
+// or where that is asked for bfloat16, but for what a layer makes or reads that is faster or only
+// to be had in floats (a copy in bfloat16 is made for others that read the same). So a
 // concatenation is two neighbouring ranges: producers write into it, nothing is copied; and every
 // primitive works on one item, so that no result can depend on the batch.
 //
-// If only the lower rows of the outputs are wanted, each result is cut to the rows that they need
-// and stored as if it began there; the numbers are those of the whole but for rounding.
+// If only a part of the outputs is wanted, each result is cut to what it needs (cut.h) and stored
+// as if it were all; the numbers are those of the whole but for rounding.
 #ifndef LS_CPU_PLAN_H
 #define LS_CPU_PLAN_H
 
@@ -24,17 +26,20 @@ enum ls_step_kind {
     LS_STEP_MAXPOOL,
     LS_STEP_UPADD,
     LS_STEP_ADD,
-    LS_STEP_COPY, // a concatenation's part that could not be written in place
+    LS_STEP_COPY,   // a concatenation's part that could not be written in place
+    LS_STEP_NARROW, // a copy of floats as bfloat16
 };
 
 // Where one node's result lies.
 struct ls_place {
-    int buffer;    // which of the plan's buffers
-    size_t offset; // floats from the start of the item's part of the buffer
-    int row_first; // stored are the result's rows from here on
-    int c, h, w;   // c: channels stored, a multiple of the block unless plain
-    bool plain;    // an input of the network: [c][h][w], unpadded
-    int *channel;  // [node's c_out] where each logical channel is stored
+    int buffer;           // which of the plan's buffers
+    size_t offset;        // bytes from the start of the item's part of the buffer
+    size_t value_size;    // bytes of a value: 4, or 2
+    int narrowed;         // buffer of a copy in bfloat16, -1: none
+    int first[2], end[2]; // stored are these rows and columns of the result
+    int c, h, w;          // c: channels stored, a multiple of the block unless plain
+    bool plain;           // an input of the network: [c][h][w], unpadded
+    int *channel;         // [node's c_out] where each logical channel is stored
 };
 
 // A convolution as a library wants to hear it: sizes as stored, padding on each side.
@@ -50,6 +55,7 @@ struct ls_step {
     int part;   // CONV: phase; COPY: which source
     int target; // CONV: a place, or a phase buffer (then phase is true)
     bool phase;
+    bool bf16;                 // CONV: its source and weights are; else floats
     struct ls_conv_shape conv; // CONV
     int segment;
 };
@@ -62,8 +68,8 @@ struct ls_segment {
 };
 
 struct ls_buffer {
-    size_t item_size; // floats
-    size_t offset;    // floats from the arena's start
+    size_t item_size; // bytes
+    size_t offset;    // bytes from the arena's start
     int items;        // 1: only ever holds the item at work
     int first, last;  // segments that it lives in; for items == 1 steps of its one segment
 };
@@ -78,21 +84,25 @@ struct ls_plan {
     int segment_count;
     struct ls_buffer *buffer; // phase buffers included
     int buffer_count;
-    size_t arena_size; // floats
+    size_t arena_size; // bytes
+    bool bf16;         // as asked for
+    bool (*wants_floats)(const struct ls_conv_shape *shape);
 };
 
 struct ls_plan_params {
-    int block;      // 8 or 16, what the processor's kernels want
-    int items_max;  // 1 or more
-    int row_first;  // the outputs' rows above need not be made; 0: all are
-    int height_min; // results of fewer rows are made whole nevertheless
+    int block;            // 8 or 16, what the processor's kernels want
+    int items_max;        // 1 or more
+    int first[2], end[2]; // rows and columns of the outputs that are wanted; end 0: to the end
+    int height_min;       // results of fewer rows are made whole nevertheless
+    bool bf16;            // convolutions are of bfloat16, but for those that the next one says
+    bool (*wants_floats)(const struct ls_conv_shape *shape); // with bf16
 };
 
 LS_MUST int ls_plan_new(struct ls_plan **out, const struct ls_net *net,
                         const struct ls_plan_params *params, struct ls_err *err);
 void ls_plan_free(struct ls_plan **plan);
 
-// Where item's part of a buffer begins.
+// Where item's part of a buffer begins, in bytes from the arena's start.
 size_t ls_plan_at(const struct ls_plan *plan, int buffer, int item);
 
 // Weights [c_out][c_in][kh][kw] (depthwise [c][1][kh][kw]) and bias [c_out] of a CONV step, with

@@ -346,7 +346,7 @@ static int cuda_composite(void *lane, const struct ls_frame *frame, const struct
     return r < 0 ? r : leave(c, ls_cuda_faces_composite(c->faces, frame, paste, err));
 }
 
-static int cuda_generate_rows(void *lane, const struct ls_generate_job *job, struct ls_err *err)
+static int cuda_generate_part(void *lane, const struct ls_generate_job *job, struct ls_err *err)
 {
     struct cuda *c = lane;
     int r = enter(c, err);
@@ -357,7 +357,7 @@ static int cuda_generate_rows(void *lane, const struct ls_generate_job *job, str
 static int cuda_generate(void *lane, float *out, const uint8_t *face, const float *mel, int count,
                          struct ls_err *err)
 {
-    return cuda_generate_rows(
+    return cuda_generate_part(
         lane, &(struct ls_generate_job){.out = out, .face = face, .mel = mel, .count = count}, err);
 }
 
@@ -408,7 +408,7 @@ static const struct ls_backend_ops ops = {
     .crop = cuda_crop,
     .generate = cuda_generate,
     .composite = cuda_composite,
-    .generate_rows = cuda_generate_rows,
+    .generate_part = cuda_generate_part,
     .holds_weights = true,
     .formats = 1u << LS_PIX_I420 | 1u << LS_PIX_RGB24 | 1u << LS_PIX_NV12 | 1u << LS_PIX_P010,
     .device_frames = true,

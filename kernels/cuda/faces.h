@@ -35,7 +35,7 @@ LS_MUST int ls_cuda_faces_finish(struct ls_cuda_faces *faces, struct ls_err *err
 // Waits for batches begun and not finished, and forgets them; their frames stay as they were.
 void ls_cuda_faces_discard(struct ls_cuda_faces *faces);
 
-// As ls_crop and ls_composite, but for exact ones; as ls_generate_rows. They wait for batches that
+// As ls_crop and ls_composite, but for exact ones; as ls_generate_part. They wait for batches that
 // were begun before. generate takes records: LS_EFIELD if those batches have left too few.
 LS_MUST int ls_cuda_faces_crop(struct ls_cuda_faces *faces, uint8_t *out,
                                const struct ls_frame *frame, const struct ls_box *box,

@@ -121,6 +121,7 @@ static bool has_records(const struct ls_cuda_faces *f, int count)
 int ls_cuda_faces_generate(struct ls_cuda_faces *f, const struct ls_generate_job *job,
                            struct ls_err *err)
 {
+    static const struct ls_int_box all = {0, 0, LS_FACE_SIZE, LS_FACE_SIZE};
     struct ls_cuda_pass *p = &f->single;
     const uint8_t *made;
     int r;
@@ -131,10 +132,7 @@ int ls_cuda_faces_generate(struct ls_cuda_faces *f, const struct ls_generate_job
     ls_cuda_pass_begin(p);
     for (int cut = 0; cut < LS_CUDA_CUTS; cut++)
         for (int i = 0; i < job->count; i++) {
-            struct ls_int_box reads = {0, job->row_first ? job->row_first[i] : 0, LS_FACE_SIZE,
-                                       LS_FACE_SIZE};
-
-            if ((int)ls_cuda_cut_of(&reads) != cut)
+            if ((int)ls_cuda_cut_of(job->part ? &job->part[i] : &all) != cut)
                 continue;
             ls_cuda_pass_add(
                 f, p,
@@ -152,12 +150,16 @@ int ls_cuda_faces_generate(struct ls_cuda_faces *f, const struct ls_generate_job
     made = ls_cuda_stage_host(&p->stage, p->made);
     for (int k = 0; k < p->count; k++) {
         size_t i = (size_t)(p->item[k].source - job->face) / LS_CUDA_SOURCE_SIZE;
-        // Above the first row lies what another face has left there.
-        size_t above = job->row_first ? job->row_first[i] * LS_FACE_SIZE * 3 * sizeof(float) : 0;
-        uint8_t *to = (uint8_t *)(job->out + i * LS_CUDA_PIXELS * 3);
+        const struct ls_int_box *part = job->part ? &job->part[i] : &all;
+        const float *from = (const float *)(const void *)(made + (size_t)k * LS_CUDA_MADE_SIZE);
+        float *to = job->out + i * LS_CUDA_PIXELS * 3;
 
-        memset(to, 0, above);
-        memcpy(to + above, made + (size_t)k * LS_CUDA_MADE_SIZE + above, LS_CUDA_MADE_SIZE - above);
+        memset(to, 0, LS_CUDA_MADE_SIZE); // beside the part lies what another face has left there
+        for (int y = part->y0; y < part->y1; y++) {
+            size_t at = (size_t)(y * LS_FACE_SIZE + part->x0) * 3;
+
+            memcpy(to + at, from + at, sizeof *to * 3 * (size_t)(part->x1 - part->x0));
+        }
     }
     return LS_OK;
 }

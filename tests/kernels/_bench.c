@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "kernels/backend.h"
+#include "kernels/paste.h"
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
 
@@ -95,12 +96,13 @@ static int run_generate(struct subject *s)
 
 static int run_generate_low(struct subject *s)
 {
-    uint8_t row_first[DEVICE_BATCH_MAX];
+    struct ls_int_box part[DEVICE_BATCH_MAX];
     struct ls_generate_job job = {
-        .out = s->out, .face = s->face, .mel = s->mel, .row_first = row_first, .count = s->count};
+        .out = s->out, .face = s->face, .mel = s->mel, .part = part, .count = s->count};
 
-    memset(row_first, ls_paste_row_first(&s->paste), sizeof row_first);
-    return ls_generate_rows(s->lane, &job, NULL);
+    for (int i = 0; i < s->count; i++)
+        ls_paste_reads(&part[i], &s->paste);
+    return ls_generate_part(s->lane, &job, NULL);
 }
 
 static int run_mel(struct subject *s)
@@ -305,20 +307,23 @@ static void bench_back_end(const struct bench_case *c, struct subject *s,
 // The back ends of a model, or the one that was asked for, by all its arithmetics.
 static void bench_model(const struct bench_params *asked, struct bench_case *c, struct subject *s)
 {
-    static const char *const usual[] = {"ref", "cpu"};
+    static const struct {
+        const char *back_end, *arithmetic;
+    } usual[] = {{"ref", NULL}, {"cpu", NULL}, {"cpu", "bf16"}};
     static const char *const arithmetics[] = {"fp16", "tf32", "fp32"};
     double rate[OPERATIONS + 1] = {0};
     bool generate_only = c->generate_only;
 
-    if (!asked->back_end)
-        for (int i = 0; i < 2; i++) {
-            c->back_end = usual[i];
+    if (!by_wall)
+        for (int i = 0; i < 3; i++) {
+            if (asked->back_end && strcmp(asked->back_end, usual[i].back_end) != 0)
+                continue;
+            c->back_end = usual[i].back_end;
+            c->arithmetic = usual[i].arithmetic;
+            c->generate_only = generate_only || c->arithmetic;
             bench_back_end(c, s, rate);
         }
-    else if (!by_wall) {
-        c->back_end = asked->back_end;
-        bench_back_end(c, s, rate);
-    } else
+    else
         for (int i = 0; i < 3; i++) {
             c->back_end = asked->back_end;
             c->module = asked->module;

@@ -115,7 +115,7 @@ static void by_ref(const struct pair *p, const char *row, const struct ls_face_j
     paste.source = source;
     CHECK(ls_crop(p->lane[0], source, job->frame, &paste.box, paste.roll_rad, paste.exact, NULL) ==
                   0 &&
-              ls_generate_rows(p->lane[0], &generate, NULL) == 0 &&
+              ls_generate_part(p->lane[0], &generate, NULL) == 0 &&
               ls_composite(p->lane[0], job->frame, &paste, NULL) == 0,
           row);
 }

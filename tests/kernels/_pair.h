@@ -28,7 +28,7 @@ int check_generate(const struct pair *p, const char *row, const struct generate_
 int check_crops(const struct pair *p);
 int check_pastes(const struct pair *p);
 
-// ls_faces_start and _finish against ref's crop, generate_rows and composite (within `most` steps
+// ls_faces_start and _finish against ref's crop, generate_part and composite (within `most` steps
 // of 1/255), then that neighbours, order, batch size, batches in flight and known faces do not
 // change a byte. Returns how many checks failed.
 int check_faces(const struct pair *p, const char *row, int most);

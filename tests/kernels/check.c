@@ -4,6 +4,7 @@
 // --csv) it measures instead (_bench.c). LS_DETECTOR names the detector's weights, else LS_SHARED
 // the folder with YuNet's; without them the detector's rows are left out by name.
 #include "kernels/backend.h"
+#include "kernels/cpu/dnn.h"
 #include "tests/kernels/_bench.h"
 #include "tests/kernels/_narrow.h"
 #include "tests/kernels/_pair.h"
@@ -250,11 +251,23 @@ static void check_subject(const char *name, const char *module, const struct sub
     }
 #define FP32 1e-4
 #define HALF (2 / 255.0) // fp16 and tf32: both multiply numbers of 11 bits
+// Of 8 bits. These faces are noise, which loses more than faces do (2 of 255), and with seeded
+// weights still more.
+#define BF16       (3 / 255.0)
+#define BF16_NOISE (8 / 255.0)
 
 static const struct subject cpu_subjects[] = {
     {"demo", DEMO, NULL, {9, 4, 1 / 255.0}, NULL, true, NO_FACES},
     {"seeded small", {.seed = 3}, NULL, {9, 4, 1 / 255.0}, NULL, false, NO_FACES},
     {"seeded wide", {.seed = 4, .seed_wide = true}, NULL, {9, 2, 1 / 255.0}, NULL, false, NO_FACES},
+    {"demo bf16", DEMO, "bf16", {9, 4, BF16}, NULL, false, NO_FACES},
+    {"seeded wide bf16",
+     {.seed = 4, .seed_wide = true},
+     "bf16",
+     {9, 2, BF16_NOISE},
+     NULL,
+     false,
+     NO_FACES},
 };
 // By the shim: the narrow network, of which it makes 10 frames a second, and 2 under sanitizers.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -308,6 +321,10 @@ static void check_back_end(const char *name, const char *module, const struct su
 
         if (only && strcmp(only, s.name) != 0)
             continue;
+        if (s.arithmetic && !strcmp(s.arithmetic, "bf16") && !ls_dnn_has_bf16()) {
+            printf("SKIP: %s: this processor does not multiply bfloat16\n", s.name);
+            continue;
+        }
         if (s.whole && file)
             s.model.detector_path = detector;
         check_subject(name, module, &s);

@@ -4,6 +4,7 @@
 // the company in the batch, what was known of a face before, and the place of the frame; then with
 // a model that wants levels.
 #include "kernels/levels.h"
+#include "kernels/paste.h"
 #include "tests/kernels/_batches.h"
 
 // --- against the operations alone ---------------------------------------------------------------
@@ -13,20 +14,21 @@ static int generate(struct rig *rig, float *out, const uint8_t *face, const stru
                     struct ls_err *err)
 {
     static uint8_t seen[FACE];
-    const uint8_t row_first = (uint8_t)ls_paste_row_first(&job->paste);
+    struct ls_int_box part;
     const struct ls_generate_job alone = {
-        .out = out, .face = seen, .mel = job->mel, .row_first = &row_first, .count = 1};
+        .out = out, .face = seen, .mel = job->mel, .part = &part, .count = 1};
     bool levels = model->input_levels && !job->paste.exact;
     struct ls_levels l;
     int r;
 
+    ls_paste_reads(&part, &job->paste);
     memcpy(seen, face, FACE);
     ls_levels_find(&l, face);
     if (levels)
         ls_levels_apply(seen, face, &l);
-    r = rig->ops->generate_rows(rig->lane, &alone, err);
+    r = rig->ops->generate_part(rig->lane, &alone, err);
     if (r == 0 && levels)
-        ls_levels_undo(out, row_first, &l);
+        ls_levels_undo(out, &part, &l);
     return r;
 }
 

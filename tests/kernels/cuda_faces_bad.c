@@ -52,15 +52,15 @@ static void check_records(void)
     batch_fill(&b, &first, 1, false);
     batch_fill(&c, &second, 1, false);
     start(&rig, &b, "records");
-    CHECK(rig.ops->generate_rows(rig.lane, &job, &err) == 0, "a record is left");
+    CHECK(rig.ops->generate_part(rig.lane, &job, &err) == 0, "a record is left");
     start(&rig, &c, "records");
-    CHECK(rig.ops->generate_rows(rig.lane, &job, &err) == LS_EFIELD && err.text[0],
+    CHECK(rig.ops->generate_part(rig.lane, &job, &err) == LS_EFIELD && err.text[0],
           "no record is left");
     finish(&rig, "records");
     finish(&rig, "records");
     check_batch("beside a refusal", &b, &first);
     check_batch("beside a refusal", &c, &second);
-    CHECK(rig.ops->generate_rows(rig.lane, &job, &err) == 0, "records are free again");
+    CHECK(rig.ops->generate_part(rig.lane, &job, &err) == 0, "records are free again");
     batch_free(&b);
     batch_free(&c);
     rig_close(&rig);

@@ -2,7 +2,8 @@
 // Networks of a few rows, each with one thing that a layout or a memory plan can get wrong, on the
 // cpu back end's executor against ref's: odd sizes, channels that fill no block, concatenations
 // inside concatenations, every kind of row; and the detectors' and the generator's own tables with
-// random weights. Several items at once, and each also alone: the bytes must be the same.
+// random weights. Several items at once, and each also alone: the bytes must be the same. All
+// but the detectors also in bfloat16, where the processor has it.
 #include "kernels/blazeface.h"
 #include "kernels/cpu/dnn.h"
 #include "kernels/ref/ref.h"
@@ -96,6 +97,7 @@ struct net_case {
     struct ls_net_params params;
     struct widths widths;
     double most; // relative to the largest value; each row of sums in another order adds 1e-6 or so
+    bool bf16;
 };
 
 // [ITEMS][node] random numbers.
@@ -160,7 +162,8 @@ static void run(struct ls_dnn_lane *lane, struct buffers *b, int first, int coun
         printf("%s\n", err.text);
     for (int n = 0; n < count; n++)
         for (int i = 0; i < b->output_count; i++)
-            ls_dnn_output(b->got[which][i] + (size_t)(first + n) * b->output_size[i], lane, i, n);
+            ls_dnn_output(b->got[which][i] + (size_t)(first + n) * b->output_size[i], NULL, lane, i,
+                          n);
 }
 
 static void compare(const struct net_case *c, const struct buffers *b)
@@ -178,18 +181,25 @@ static void compare(const struct net_case *c, const struct buffers *b)
     }
 }
 
-// The same rows come out when those above are not made.
-static void check_rows(const struct net_case *c, const struct ls_net *net,
-                       const struct ls_dnn *whole, const struct buffers *b, int row_first)
+// The same comes out when what is around it is not made.
+static void check_part(const struct net_case *c, const struct ls_net *net,
+                       const struct ls_dnn *whole, const struct buffers *b,
+                       const struct ls_dnn_part *part)
 {
-    struct ls_dnn_params params = {.items_max = 1, .row_first = row_first, .weights_of = whole};
+    struct ls_dnn_params params = {.items_max = 1,
+                                   .first = {part->first[0], part->first[1]},
+                                   .end = {part->end[0], part->end[1]},
+                                   .weights_of = whole,
+                                   .bf16 = c->bf16};
+    double most = c->bf16 ? c->most : 1e-4; // a rounding may fall to the other side
     struct ls_dnn *dnn = NULL;
     struct ls_dnn_lane *lane = NULL;
     struct ls_err err = {0};
     int idx = 0;
-    char row[80];
+    char row[96];
 
-    snprintf(row, sizeof row, "%s, from row %d", c->name, row_first);
+    snprintf(row, sizeof row, "%s, rows %d to %d, columns %d to %d", c->name, part->first[0],
+             part->end[0], part->first[1], part->end[1]);
     if (!CHECK(ls_dnn_new(&dnn, net, &params, &err) == 0 &&
                    ls_dnn_lane_new(&lane, (const struct ls_dnn *[]){whole, dnn}, 2, &err) == 0,
                row))
@@ -202,17 +212,24 @@ static void check_rows(const struct net_case *c, const struct ls_net *net,
     }
     for (int i = 0; i < net->node_count && lane; i++) {
         const struct ls_net_node *n = &net->node[i];
-        int first;
+        struct ls_dnn_part made;
+        const float *got = b->got[1][idx];
 
         if (!n->layer->output)
             continue;
-        first = ls_dnn_output(b->got[1][idx], lane, idx, 0);
-        CHECK(first <= row_first, row);
-        for (int k = 0; k < n->c_out; k++) {
-            size_t size = (size_t)(n->h_out - first) * (size_t)n->w_out;
-            const float *want = b->got[0][idx] + ((size_t)k * n->h_out + first) * n->w_out;
+        ls_dnn_output(b->got[1][idx], &made, lane, idx, 0);
+        for (int d = 0; d < 2; d++)
+            CHECK(made.first[d] <= part->first[d] && (!part->end[d] || made.end[d] >= part->end[d]),
+                  row);
+        for (int y = 0; y < n->c_out * (made.end[0] - made.first[0]); y++) {
+            int height = made.end[0] - made.first[0], width = made.end[1] - made.first[1];
+            const float *want =
+                b->got[0][idx] +
+                ((size_t)(y / height) * n->h_out + made.first[0] + y % height) * n->w_out +
+                made.first[1];
 
-            CHECK(differ_float(row, b->got[1][idx] + k * size, want, size, 1e-4) <= 1e-4, row);
+            CHECK(differ_float(row, got, want, (size_t)width, most) <= most, row);
+            got += width;
         }
         idx++;
     }
@@ -223,16 +240,24 @@ static void check_rows(const struct net_case *c, const struct ls_net *net,
 static void check_cuts(const struct net_case *c, const struct ls_net *net,
                        const struct ls_dnn *whole, const struct buffers *b)
 {
-    int height = 1 << 20;
+    int height = 1 << 20, width = 1 << 20;
 
     for (int i = 0; i < net->node_count; i++)
-        if (net->node[i].layer->output && net->node[i].h_out < height)
-            height = net->node[i].h_out;
-    for (int row = 1; row < height; row += row < 12 ? 1 : 7)
-        check_rows(c, net, whole, b, row);
+        if (net->node[i].layer->output) {
+            height = net->node[i].h_out < height ? net->node[i].h_out : height;
+            width = net->node[i].w_out < width ? net->node[i].w_out : width;
+        }
+    for (int i = 1; i < height; i += i < 12 ? 1 : 7)
+        check_part(c, net, whole, b, &(struct ls_dnn_part){{i, 0}, {0, 0}});
+    for (int i = 1; i < width; i += i < 6 ? 1 : 5) {
+        check_part(c, net, whole, b, &(struct ls_dnn_part){{0, i}, {0, 0}});
+        check_part(c, net, whole, b, &(struct ls_dnn_part){{0, 0}, {0, i}});
+        check_part(c, net, whole, b,
+                   &(struct ls_dnn_part){{height / 3, (i - 1) / 2}, {height - height / 4, i}});
+    }
 }
 
-static void check_case(const struct net_case *c)
+static void check_type(const struct net_case *c)
 {
     struct ls_weights *w = NULL;
     struct ls_net *net = NULL;
@@ -248,7 +273,8 @@ static void check_case(const struct net_case *c)
     if (r == 0)
         r = ls_net_plan(&net, c->spec, w, &c->params, &err);
     if (r == 0)
-        r = ls_dnn_new(&dnn, net, &(struct ls_dnn_params){.items_max = ITEMS}, &err);
+        r = ls_dnn_new(&dnn, net, &(struct ls_dnn_params){.items_max = ITEMS, .bf16 = c->bf16},
+                       &err);
     if (r == 0)
         r = ls_dnn_lane_new(&lane, (const struct ls_dnn *[]){dnn}, 1, &err);
     if (r == 0) {
@@ -267,6 +293,23 @@ static void check_case(const struct net_case *c)
     ls_dnn_free(&dnn);
     ls_net_free(&net);
     ls_weights_close(&w);
+}
+
+// bf16: a product's factors are wrong by up to 2^-9 each, and so is every result: sums of many
+// layers by some of that.
+static void check_case(const struct net_case *c)
+{
+    struct net_case short_ = *c;
+    char name[80];
+
+    check_type(c);
+    if (!ls_dnn_has_bf16())
+        return;
+    snprintf(name, sizeof name, "%s, bf16", c->name);
+    short_.name = name;
+    short_.most = 0.03;
+    short_.bf16 = true;
+    check_type(&short_);
 }
 
 static int count_rows(const struct ls_net_layer *layer)
@@ -298,6 +341,8 @@ int main(void)
         .input = {{6, LS_FACE_SIZE, LS_FACE_SIZE}, {1, LS_MEL_BANDS, LS_MEL_WINDOW}},
         .fold_residual = true};
 
+    if (!ls_dnn_has_bf16())
+        printf("SKIP: bf16: this processor does not multiply bfloat16\n");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct ls_net_spec spec = {
             .name = rows[i].name, .layer = rows[i].layer, .layer_count = count_rows(rows[i].layer)};
@@ -314,10 +359,11 @@ int main(void)
     }
     for (int i = 0; i < ls_yunet.layer_count; i++)
         yunet[i] = yunet_width(ls_yunet.layer, i, yunet);
-    check_case(&(struct net_case){"YuNet", &ls_yunet, yunet_params, {yunet, 0}, 4e-5});
-    check_case(&(struct net_case){"Wav2Lip, 24 wide", &ls_wav2lip, small, {NULL, 24}, 4e-5});
+    check_type(&(struct net_case){"YuNet", &ls_yunet, yunet_params, {yunet, 0}, 4e-5, false});
+    check_case(&(struct net_case){"Wav2Lip, 24 wide", &ls_wav2lip, small, {NULL, 24}, 4e-5, false});
     small.input[0].c = 3;
     small.input[0].h = small.input[0].w = LS_BLAZEFACE_SIZE / 2;
-    check_case(&(struct net_case){"BlazeFace, 20 wide", &ls_blazeface, small, {NULL, 20}, 4e-5});
+    check_type(
+        &(struct net_case){"BlazeFace, 20 wide", &ls_blazeface, small, {NULL, 20}, 4e-5, false});
     return check_done();
 }

@@ -118,7 +118,7 @@ static int fake_generate(void *lane, float *out, const uint8_t *face, const floa
     return ls_fail(err, LS_EINTERNAL, "rows are asked for");
 }
 
-static int fake_generate_rows(void *lane, const struct ls_generate_job *job, struct ls_err *err)
+static int fake_generate_part(void *lane, const struct ls_generate_job *job, struct ls_err *err)
 {
     char names[BATCH_MAX + 1] = "";
     bool each = stop_items;
@@ -182,7 +182,7 @@ static int fake_faces_finish(void *lane, struct ls_err *err)
     .detect = fake_detect, .crop = fake_crop, .generate = fake_generate,                           \
     .composite = fake_composite, .formats = 1U << LS_PIX_I420, .batch_usual = BATCH_MAX
 
-const struct ls_backend_ops ls_backend_ref = {FAKE_OPS("ref"), .generate_rows = fake_generate_rows};
+const struct ls_backend_ops ls_backend_ref = {FAKE_OPS("ref"), .generate_part = fake_generate_part};
 const struct ls_backend_ops ls_backend_cpu = {FAKE_OPS("cpu"), .faces_start = fake_faces_start,
                                               .faces_finish = fake_faces_finish, .depth = FLIGHTS};
 

@@ -94,7 +94,7 @@ static void opening(void)
     p.module = NULL;
     CHECK(ls_backend_open(&other, &p, &e) == LS_EFIELD && !other, "a cpu has no fp16");
     CHECK(strstr(e.text, "built without CUDA") && strstr(e.text, "fp16"), "why");
-    p.arithmetic = "bf16";
+    p.arithmetic = "bf8";
     CHECK(ls_backend_open(&other, &p, &e) == LS_EFIELD && !other, "unknown arithmetic");
     p = (struct ls_backend_params){.name = "cpu", .model = model, .face_cache_bytes = -1};
     CHECK(ls_backend_open(&other, &p, &e) == LS_EFIELD && !other, "a negative cache");
