@@ -461,6 +461,7 @@ def checkpoints(bench, programs, build):
     if not os.path.exists(wide):
         if not os.path.exists(program):
             return cases.skip("full-width network: bench_wide is not built")
+        os.makedirs(os.path.dirname(wide), exist_ok=True)
         subprocess.run([program, wide], check=True)
     voice = cases.save("wide", voices.silence(0.6, -30))
     for name, path in cases.faces(("s2",)).items():
