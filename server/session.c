@@ -144,9 +144,11 @@ static void on_audio(void *user, const struct ls_decode_audio *info)
 {
     struct ls_session *s = user;
     struct ls_err err = {0};
+    int below_db = s->job.silence.policy == LS_SILENCE_GENERATE ? LS_HUSH_BELOW_DB : 0;
     struct ls_features_params p = {.sample_rate_hz = info->sample_rate_hz,
                                    .channels = info->channels,
-                                   .threshold_dbfs = s->job.silence.threshold_dbfs,
+                                   .threshold_dbfs =
+                                       s->job.silence.threshold_dbfs - (float)below_db,
                                    .hold_ms = s->job.silence.hold_ms,
                                    .offset_ms = s->job.audio_offset_ms};
 

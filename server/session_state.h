@@ -228,7 +228,9 @@ LS_MUST int ls_act(struct ls_session *s, struct shot *shot, struct ls_err *err);
 // end.
 float ls_fade_weight(const struct ls_session *s, const struct shot *shot);
 // Where silence is generated, too, a shot hears digital silence in place of a room's: mouths would
-// tremble with its noise. Comes and goes as the mouth does elsewhere.
+// tremble with its noise. Comes and goes as the mouth does elsewhere. The gate is so much lower
+// there: a voice that is nearly as quiet as a room still speaks.
+#define LS_HUSH_BELOW_DB 3
 void ls_fade_hush(const struct ls_session *s, struct shot *shot);
 // A shot after the voice's end that may fade hears silence; false: its window is not there yet.
 bool ls_fade_beyond(const struct ls_session *s, struct shot *shot);
