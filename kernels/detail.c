@@ -281,20 +281,28 @@ static void add_change(struct ls_detail *d, const float *made, const float *seen
 static void find_change(struct ls_detail *d, const struct ls_paste *paste,
                         const struct ls_mask_shape *shape, const struct ls_int_box *r)
 {
-    float *change = d->room[CHANGE], most = fminf(paste->sharpness, 1);
+    float *change = d->room[CHANGE], *lips = d->room[SPARE], most = fminf(paste->sharpness, 1);
+    double sum = 0, all = 0;
+    float whole;
 
     memset(change, 0, sizeof d->room[CHANGE]);
     add_change(d, d->room[MADE_Q], d->room[SEEN_Q], 0.25f, r);
     add_change(d, d->room[MADE_L], d->room[SEEN_L], 1, r);
+    for (int y = r->y0; y < r->y1; y++)
+        for (int x = r->x0; x < r->x1; x++) {
+            int i = y * SIZE + x;
+
+            lips[i] = ls_mask_lips(shape, (float)x + 0.5f, (float)y + 0.5f);
+            sum += (double)(lips[i] * change[i]);
+            all += (double)lips[i];
+        }
+    whole = all > 0 ? (float)sqrt(sum / all) : 0;
     blur(change, change, SIZE, LS_BLUR3, r);
     for (int i = 0; i < AREA; i++)
         d->keep[i] = 1;
     for (int y = r->y0; y < r->y1; y++)
-        for (int x = r->x0; x < r->x1; x++) {
-            float lips = ls_mask_lips(shape, (float)x + 0.5f, (float)y + 0.5f);
-
-            d->keep[y * SIZE + x] = most * ls_detail_keep(sqrtf(change[y * SIZE + x]), lips);
-        }
+        for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++)
+            d->keep[i] = most * ls_detail_keep(sqrtf(change[i]), lips[i], whole);
 }
 
 // Mean squares over the rectangle: of the bands of C and G where the face changed, of C's alone,

@@ -14,10 +14,10 @@
 //   cut to 0..255.
 // 2 Change (if sharpness > 0). For L and Q: g = B1 G, c1 = B1 C, c2 = B2 c1, c3 = B3 c2; d is the
 //   distance of g from the interval that c1..c3 span, so that a face that is only softer than the
-//   source has not changed. E = sqrt(B3 (d(L)^2 + d(Q)^2 / 4)), p = ls_mask_lips.
-//   k = min(sharpness, 1) (1 - p) (1 - S((E - 1.5) / 3)); outside the rectangle 1; for sharpness 0
-//   it is 0 everywhere. So lips are always the generated ones: where a source speaks itself, lips
-//   that were kept whenever both nearly agreed let a third of its own speech through.
+//   source has not changed. e2 = d(L)^2 + d(Q)^2 / 4, p = ls_mask_lips, E = sqrt(B3 e2) and of
+//   the lips as a whole W = sqrt(sum(p e2) / sum(p)). k = min(sharpness, 1) (1 - S((E - 1.5) / 3))
+//   (1 - p S(2 W)); outside the rectangle 1; for sharpness 0 it is 0 everywhere. So lips are the
+//   generated ones unless they are the source's own: a source that speaks itself would speak on.
 // 3 Sharpness (if > 0). Bands of luma: h1 = L - B1 L, h2 = B1 L - B2 B1 L, of G and of C. With w
 //   = a (1 - k) + a / 1000 and r(.) = sqrt(sum(w .^2) / sum(w)), gain i = (r(hi(C)) /
 //   max(r(hi(G)), 0.3) - 1), cut to 0..1.5 (h1) and 0..1 (h2), times sharpness. G's three
@@ -104,10 +104,10 @@ LS_ANYWHERE float ls_detail_apart(float v, float a, float b, float c)
     return apart > 0 ? apart : 0;
 }
 
-// k without sharpness.
-LS_ANYWHERE float ls_detail_keep(float change, float lips)
+// k without sharpness; whole: W.
+LS_ANYWHERE float ls_detail_keep(float change, float lips, float whole)
 {
-    return (1 - lips) * (1 - ls_mask_smooth((change - 1.5f) / 3));
+    return (1 - lips * ls_mask_smooth(2 * whole)) * (1 - ls_mask_smooth((change - 1.5f) / 3));
 }
 
 // wanted, made: mean squares of a band.

@@ -234,16 +234,24 @@ LS_DEVICE void find_change(struct ls_cuda_maps *m, const struct ls_cuda_face *fa
     const struct ls_int_box *r = &face->reads;
     int x = (int)threadIdx.x;
     bool mine = x >= r->x0 && x < r->x1;
-    float most = fminf(face->paste.sharpness, 1);
+    float sum[2] = {0, 0}, whole, most = fminf(face->paste.sharpness, 1);
 
     add_change(m, m->room[MADE_Q], m->room[SEEN_Q], 0.25f, r, s);
     add_change(m, m->room[MADE_L], m->room[SEEN_L], 1, r, s);
-    blur<LS_BLUR3>(m->room[CHANGE], m->room[CHANGE], r, s);
     for (int y = r->y0 + (int)threadIdx.y; y < r->y1 && mine; y += LANES) {
         float lips = ls_mask_lips(&face->shape, (float)x + 0.5f, (float)y + 0.5f);
+
+        m->room[SPARE][y * SIZE + x] = lips;
+        sum[0] += lips * m->room[CHANGE][y * SIZE + x];
+        sum[1] += lips;
+    }
+    sum_all<2>(sum, s);
+    whole = sum[1] > 0 ? sqrtf(sum[0] / sum[1]) : 0;
+    blur<LS_BLUR3>(m->room[CHANGE], m->room[CHANGE], r, s);
+    for (int y = r->y0 + (int)threadIdx.y; y < r->y1 && mine; y += LANES) {
         int i = y * SIZE + x;
 
-        m->keep[i] = most * ls_detail_keep(sqrtf(m->room[CHANGE][i]), lips);
+        m->keep[i] = most * ls_detail_keep(sqrtf(m->room[CHANGE][i]), m->room[SPARE][i], whole);
     }
     __syncthreads();
 }

@@ -116,6 +116,7 @@ def test_subjects():
                 list(take_all(call))
                 check("subject %r" % subject, call.code() in (grpc.StatusCode.INVALID_ARGUMENT,
                                                               grpc.StatusCode.UNAUTHENTICATED), call.code())
+            wait_for(lambda: len(lines_of(server, reason="MESSAGE_ORDER")) == len(subjects))
             rows = server.stderr().splitlines()
             check("every line is JSON", all(type(json.loads(row)) is dict for row in rows), rows)
             names = [row.get("name", "") for row in lines_of(server, reason="MESSAGE_ORDER")]

@@ -173,7 +173,9 @@ def detail(made, seen, mask, inside, mouth, p, enlarged):
         change = change + weight * np.maximum(np.maximum(spanned.min(0) - g1, g1 - spanned.max(0)), 0)**2
     change = np.where(inside, change, 0)
     lips = lips_at(mouth, u, v)
-    k = np.where(inside, min(s, 1) * (1 - lips) * (1 - smooth((np.sqrt(blur(change, B3)) - 1.5) / 3)), 1)
+    whole = np.sqrt((lips * change)[inside].sum() / max(lips[inside].sum(), 1e-12))
+    k = min(s, 1) * (1 - lips * smooth(2 * whole)) * (1 - smooth((np.sqrt(blur(change, B3)) - 1.5) / 3))
+    k = np.where(inside, k, 1)
     g2 = blur(g1, B2)
     hg, hc = (g - g1, g1 - g2), (c - c1, c1 - c2)
     w = np.where(inside, mask * (1 - k) + mask / 1000, 0)

@@ -101,9 +101,9 @@ static void check_poisoned(const char *row, const struct picture *before, struct
     picture_free(&after[1]);
 }
 
-// A face that is the source's own: it is kept around the lips, but the lips are the generated ones,
-// as far down as a wide open mouth has them. Where they were kept, a source that spoke itself went
-// on speaking.
+// A face that is the source's own but for a little of the lips: it is kept around them, but the
+// lips are the generated ones, as far down as a wide open mouth has them. Where they were kept, a
+// source that spoke itself went on speaking.
 static void check_lips(const uint8_t *source)
 {
     static const struct {
@@ -132,6 +132,10 @@ static void check_lips(const uint8_t *source)
 
     for (int i = 0; i < SIZE * SIZE * 3; i++)
         face[i] = (float)source[i] / 255;
+    for (int i = 70 * SIZE + 38; i < 70 * SIZE + 58; i++) // a line between the lips
+        for (int y = 0; y < 3; y++)
+            for (int c = 0; c < 3; c++)
+                face[3 * (i + y * SIZE) + c] = 0;
     if (!CHECK(ls_detail_make(&d, &frame, &paste), "maps of a face"))
         return;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
