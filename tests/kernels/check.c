@@ -260,6 +260,7 @@ static const struct subject cpu_subjects[] = {
     {"demo", DEMO, NULL, {9, 4, 1 / 255.0}, NULL, true, NO_FACES},
     {"seeded small", {.seed = 3}, NULL, {9, 4, 1 / 255.0}, NULL, false, NO_FACES},
     {"seeded wide", {.seed = 4, .seed_wide = true}, NULL, {9, 2, 1 / 255.0}, NULL, false, NO_FACES},
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // kernels/dnn has their steps
     {"demo bf16", DEMO, "bf16", {9, 4, BF16}, NULL, false, NO_FACES},
     {"seeded wide bf16",
      {.seed = 4, .seed_wide = true},
@@ -268,6 +269,7 @@ static const struct subject cpu_subjects[] = {
      NULL,
      false,
      NO_FACES},
+#endif
 };
 // By the shim: the narrow network, of which it makes 10 frames a second, and 2 under sanitizers.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
