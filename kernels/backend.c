@@ -40,14 +40,14 @@ static bool among(const char *name, const char *const *names)
 static int check_params(const struct ls_backend_params *p, struct ls_err *err)
 {
     static const char *const back_ends[] = {"ref", "cpu", "cuda", "auto", NULL};
-    static const char *const arithmetics[] = {"auto", "fp32", "tf32", "fp16", "bf16", NULL};
+    static const char *const arithmetics[] = {"auto", "fp32", "tf32", "fp16", "bf16", "int8", NULL};
 
     if (!p || !p->name || !among(p->name, back_ends))
         return ls_fail(err, LS_EFIELD, "back end \"%.32s\" is not known (ref, cpu, cuda, auto)",
                        p && p->name ? p->name : "");
     if (p->arithmetic && !among(p->arithmetic, arithmetics))
         return ls_fail(err, LS_EFIELD,
-                       "arithmetic \"%.32s\" is not known (auto, fp32, tf32, fp16, bf16)",
+                       "arithmetic \"%.32s\" is not known (auto, fp32, tf32, fp16, bf16, int8)",
                        p->arithmetic);
     if (!p->model || !p->model->generator)
         return ls_fail(err, LS_EMODEL, "no model");

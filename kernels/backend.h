@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "calibration.h"
 #include "err.h"
 #include "frame.h"
 #include "model.h"
@@ -72,9 +73,10 @@ struct ls_generate_job {
     const uint8_t *face;           // [count][96][96][3] BGR
     const float *mel;              // [count][16][80]
     const struct ls_int_box *part; // [count]; NULL: all of all
-    const bool *exact; // [count], as of their pastes: faces that keep their levels whatever
-                       // the model says; NULL: none
-    int count;         // 1..batch_max
+    const bool *exact; // [count], as of their pastes: faces that keep their levels whatever the
+                       // model says, and are computed in fp32 on a processor; NULL: none
+    const uint64_t *source_key; // [count], as ls_face_job's; NULL: nothing is known
+    int count;                  // 1..batch_max
     // Asked for an item before each step of its computation, on the calling thread; once false, the
     // rest of it is left out and its `out` means nothing. The others are not affected. A back end
     // may ask less often. NULL: all are wanted.
@@ -101,14 +103,20 @@ struct ls_backend_params {
     const struct ls_model *model; // must outlive the back end
     int batch_max;                // 1..64, the largest count of ls_generate and ls_faces_start; 0:
                                   // the back end's own choice (ls_backend_batch_max)
-    const char *arithmetic; // "auto" or NULL, "fp32", "tf32", "fp16", "bf16": the generator's; a
-                            // back end refuses what it cannot do
-    const char *module;     // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
-    const char *cache;      // file in which a device's plans are kept; NULL: none
+    const char *arithmetic;       // "auto" or NULL, "fp32", "tf32", "fp16", "bf16", "int8": the
+                                  // generator's; a back end refuses what it cannot do. "auto" on a
+                            // processor: what it multiplies itself of int8 (with a calibration),
+                            // bf16, fp32
+    const struct ls_calibration *calibration; // of the model's generator, for "int8"; NULL: none
+    struct ls_ranges *ranges; // of the cpu with "fp32" or "auto", which is fp32 then: is told what
+                              // every result of the generator reaches; NULL: nobody
+    const char *module;       // path of liblipstream_cuda.so; NULL: "cuda" is not to be had
+    const char *cache;        // file in which a device's plans are kept; NULL: none
     bool plan_early; // all of a device's plans are made by open, as with a cache; else when needed
     void (*on_wait)(const char *why); // called by open before something that takes minutes, with a
                                       // line for the log; or NULL
-    int64_t face_cache_bytes; // device memory for what depends on a known face alone; 0: none
+    int64_t face_cache_bytes; // the device's memory, or the host's on a processor, for what depends
+                              // on a known face alone; 0: none
 };
 
 // Rows from one place to another, each on the host or on the device.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opens what the process computes with: the generator's checkpoint (or a seeded one) is planned at
-// once and its file closed again, so only float32 weights stay; the detector's stays open, because
-// its plan depends on the size it runs at. Runs at start-up on one thread.
+// once; its file stays mapped, but not in memory, in case it is to be planned again; the detector's
+// is, because its plan depends on the size it runs at. Runs at start-up on one thread.
 #include "model.h"
 
 #include <malloc.h>
@@ -38,25 +38,30 @@ static int take_levels(bool *levels, const struct ls_weights *w, const char *pat
     return 0;
 }
 
+// Residuals are folded into the weights: COMPUTE.md 0.3 (b), exact but for rounding.
+static const struct ls_net_params shape = {
+    .input = {{6, LS_FACE_SIZE, LS_FACE_SIZE}, {1, LS_MEL_BANDS, LS_MEL_WINDOW}},
+    .fold_residual = true};
+
+static int seed_weights(struct ls_weights **out, bool wide, uint64_t seed, struct ls_err *err)
+{
+    int r = ls_weights_new(out, err);
+
+    return r < 0 ? r : ls_wav2lip_seed(*out, wide, seed, err);
+}
+
 static int open_generator(struct ls_model *m, const struct ls_model_params *params,
                           struct ls_err *err)
 {
-    // Residuals are folded into the weights: COMPUTE.md 0.3 (b), exact but for rounding.
-    static const struct ls_net_params shape = {
-        .input = {{6, LS_FACE_SIZE, LS_FACE_SIZE}, {1, LS_MEL_BANDS, LS_MEL_WINDOW}},
-        .fold_residual = true};
     const char *path = params->generator_path;
     struct ls_weights *w = NULL;
     const char *mask;
     int r;
 
-    if (path) {
+    if (path)
         r = ls_weights_open(&w, path, err);
-    } else {
-        r = ls_weights_new(&w, err);
-        if (r == 0)
-            r = ls_wav2lip_seed(w, params->seed_wide, params->seed, err);
-    }
+    else
+        r = seed_weights(&w, params->seed_wide, params->seed, err);
     if (r < 0)
         goto done;
     r = ls_net_plan(&m->generator, &ls_wav2lip, w, &shape, err);
@@ -76,6 +81,13 @@ static int open_generator(struct ls_model *m, const struct ls_model_params *para
                  params->seed_wide ? "wide" : "small", (unsigned long long)params->seed);
     mask = ls_weights_meta(w, "paste_mask");
     snprintf(m->mask, sizeof m->mask, "%s", mask ? mask : "");
+    m->seed = params->seed;
+    m->seed_wide = params->seed_wide;
+    if (path) {
+        ls_weights_rest(w);
+        m->generator_weights = w;
+        w = NULL;
+    }
 done:
     ls_weights_close(&w);
     return r;
@@ -116,6 +128,23 @@ int ls_model_open(struct ls_model **out, const struct ls_model_params *params, s
     return r;
 }
 
+int ls_model_plan(struct ls_net **out, const struct ls_model *model, struct ls_err *err)
+{
+    struct ls_weights *w = NULL;
+    int r;
+
+    if (model->generator_weights) {
+        r = ls_net_plan(out, &ls_wav2lip, model->generator_weights, &shape, err);
+        ls_weights_rest(model->generator_weights);
+        return r;
+    }
+    r = seed_weights(&w, model->seed_wide, model->seed, err);
+    if (r == 0)
+        r = ls_net_plan(out, &ls_wav2lip, w, &shape, err);
+    ls_weights_close(&w);
+    return r;
+}
+
 void ls_model_trim(struct ls_model *model)
 {
     ls_net_trim(model->generator);
@@ -127,6 +156,7 @@ void ls_model_close(struct ls_model **model)
     if (!model || !*model)
         return;
     ls_net_free(&(*model)->generator);
+    ls_weights_close(&(*model)->generator_weights);
     ls_weights_close(&(*model)->detector_weights);
     free(*model);
     *model = NULL;

@@ -13,11 +13,14 @@
 enum ls_detector { LS_DETECTOR_NONE, LS_DETECTOR_YUNET, LS_DETECTOR_BLAZEFACE };
 
 struct ls_model {
-    struct ls_net *generator; // residuals folded
-    char generator_name[64];  // metadata "name", else the file's name
-    char mask[16];            // metadata "paste_mask" ("MOUTH"), "" if the file names none
-    bool input_levels;        // metadata "input_levels" is "face": levels.h
-    bool seeded;              // random weights: the pictures mean nothing
+    struct ls_net *generator;             // residuals folded
+    struct ls_weights *generator_weights; // its file stays mapped for ls_model_plan; NULL: seeded
+    uint64_t seed;
+    bool seed_wide;
+    char generator_name[64]; // metadata "name", else the file's name
+    char mask[16];           // metadata "paste_mask" ("MOUTH"), "" if the file names none
+    bool input_levels;       // metadata "input_levels" is "face": levels.h
+    bool seeded;             // random weights: the pictures mean nothing
     struct ls_weights *detector_weights; // planned by the back ends, per input size
     enum ls_detector detector;           // told apart by the tensors in the file
     char detector_name[64];
@@ -37,6 +40,9 @@ void ls_model_close(struct ls_model **model);
 // to the system. Only when the one back end that will ever use the model is open and
 // ls_backend_holds_weights says so; no lane may be at work.
 void ls_model_trim(struct ls_model *model);
+
+// The generator once more, with its weights, also after ls_model_trim. Any thread.
+LS_MUST int ls_model_plan(struct ls_net **out, const struct ls_model *model, struct ls_err *err);
 
 struct ls_backend_params;
 

@@ -54,6 +54,12 @@ void ls_weights_close(struct ls_weights **w)
     *w = NULL;
 }
 
+void ls_weights_rest(const struct ls_weights *w)
+{
+    if (w->map)
+        madvise(w->map, w->map_size, MADV_DONTNEED); // private and never written: read anew
+}
+
 int ls_weights_own(struct ls_weights *w, void *block, struct ls_err *err)
 {
     if (w->owned_count == w->owned_room) {

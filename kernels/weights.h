@@ -34,6 +34,9 @@ LS_MUST int ls_weights_parse(struct ls_weights **out, const void *data, size_t s
 // Accepts NULL and *w == NULL; sets *w to NULL.
 void ls_weights_close(struct ls_weights **w);
 
+// Gives the memory of a file's contents back to the system; what is looked at again is read again.
+void ls_weights_rest(const struct ls_weights *w);
+
 int ls_weights_count(const struct ls_weights *w);
 const struct ls_tensor *ls_weights_at(const struct ls_weights *w, int idx);
 const struct ls_tensor *ls_weights_find(const struct ls_weights *w,

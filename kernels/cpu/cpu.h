@@ -9,7 +9,6 @@
 #include "../backend.h"
 #include "../crop.h"
 #include "../detail.h"
-#include "dnn.h"
 
 struct ls_cpu_detect; // detect.c's: the detector planned for a few picture sizes
 
@@ -39,12 +38,9 @@ struct ls_cpu_paste {
 
 struct ls_cpu_lane {
     const struct ls_model *model; // borrowed
-    struct ls_dnn_lane *generator;
     struct ls_cpu_detect *detect; // made when first needed
     struct ls_cpu_crop crop;
     struct ls_cpu_paste paste;
-    float planes[3 * LS_FACE_SIZE * LS_FACE_SIZE];
-    float byte_value[256]; // v / 255
 };
 
 LS_MUST int ls_cpu_mel(float *out, const struct ls_mel_job *job, struct ls_err *err);

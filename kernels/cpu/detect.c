@@ -3,6 +3,7 @@
 // result. A lane keeps the networks of the picture sizes it met last (1.5 to 10 MB each), so that
 // sessions of different sizes do not make each other plan anew. One lane, one thread.
 #include "cpu.h"
+#include "dnn.h"
 
 #include <stdlib.h>
 
@@ -122,7 +123,10 @@ int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
     if (r == LS_OK)
         r = ls_cpu_reduce(ls_dnn_input(e->lane, 0, 0), frame, &box, err);
     if (r == LS_OK)
-        r = ls_dnn_run_wanted(e->lane, 1, params->wanted ? wanted : NULL, &asked, err);
+        r = ls_dnn_run(e->lane,
+                       &(struct ls_dnn_job){
+                           .count = 1, .wanted = params->wanted ? wanted : NULL, .user = &asked},
+                       err);
     if (r < 0)
         return r;
     if (params->wanted && !params->wanted(params->user)) {

@@ -1,99 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only file that knows oneDNN: makes a convolution primitive for each CONV step of a plan, and
-// runs the plan. Any thread, see dnn.h.
-// Which algorithm a layer gets is decided by its shape alone, never by a race: a clock must not
-// change a result. The library's scratch memory is a lane's own, which is what makes a primitive
-// usable by many threads at once.
+// Makes a convolution for each CONV step of a plan, and runs the plan step by step (dnn.h). Any
+// thread. What surprises: an item whose first input is known skips all steps that depend on it
+// alone, and takes their results out of its record at the very place where they would be made, so
+// that no buffer lives longer.
 #include "dnn.h"
 
-#include <dlfcn.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <oneapi/dnnl/dnnl.h>
-
 #include "loops.h"
+#include "onednn.h"
 #include "plan.h"
 
-struct conv {
-    dnnl_primitive_t primitive; // NULL for other kinds of step
-    dnnl_memory_desc_t source, target, scratch;
-    dnnl_memory_t weight, bias;
-    bool borrowed; // both are another network's
+// What is known of a row: `alone` depends on the first input alone; its result is `recorded` if
+// others read it.
+struct row {
+    bool alone, recorded;
+    size_t offset; // in the record
 };
 
 struct ls_dnn {
     struct ls_plan *plan;
     const struct ls_dnn *weights_of;
-    dnnl_engine_t engine;
-    struct conv *conv; // [plan->step_count]
+    struct ls_onednn *engine;
+    struct ls_onednn_conv **conv; // [plan->step_count], NULL for other kinds of step
+    struct row *row;              // [node_count]
+    size_t record_size;
     size_t scratch_size;
     bool winograd;
     int *input, *output; // node numbers
     int input_count, output_count;
 };
 
-struct memories {
-    dnnl_memory_t source, target, scratch;
-};
-
 struct ls_dnn_lane {
-    const struct ls_dnn *dnn; // in use
-    struct memories *memory;  // its
-    dnnl_stream_t stream;
+    const struct ls_dnn *dnn;     // in use
+    struct ls_onednn_call **call; // its
     char *arena;
     void *scratch;
     int count;
     const struct ls_dnn **all;
-    struct memories **all_memory; // [count][plan->step_count]
+    struct ls_onednn_call ***all_calls; // [count][plan->step_count]
 };
 
-// oneDNN splits a primitive over OpenMP's threads, both when it is made and when it runs; lanes are
-// the parallel unit here, so each calling thread asks for one. The number is the calling thread's
-// own (OpenMP's nthreads-var), so nobody else is affected. It is looked up at run time because it
-// must go to whichever OpenMP library oneDNN brought along, and there is none if it was built
-// without.
-static void use_one_thread(void)
+bool ls_dnn_has(enum ls_value narrow)
 {
-    static void (*set)(int);
-    static int known; // racing first calls store the same values
-
-    if (!__atomic_load_n(&known, __ATOMIC_ACQUIRE)) {
-        void *symbol = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
-        void (*found)(int);
-
-        memcpy(&found, &symbol, sizeof found);
-        __atomic_store_n(&set, found, __ATOMIC_RELAXED);
-        __atomic_store_n(&known, 1, __ATOMIC_RELEASE);
-    }
-    if (__atomic_load_n(&set, __ATOMIC_RELAXED))
-        set(1);
-}
-
-static int fail(struct ls_err *err, dnnl_status_t status, const char *what)
-{
-    if (status == dnnl_out_of_memory)
-        return ls_fail(err, LS_ENOMEM, "oneDNN: %s: out of memory", what);
-    return ls_fail(err, LS_EDEVICE, "oneDNN: %s: status %d", what, (int)status);
-}
-
-static bool has_avx512(void)
-{
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
-}
-
-bool ls_dnn_has_bf16(void)
-{
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) ==
-           dnnl_cpu_isa_avx512_core_bf16;
+    return narrow == LS_VALUE_F32 ||
+           ls_onednn_has(narrow == LS_VALUE_BF16 ? LS_HAS_BF16 : LS_HAS_INT8);
 }
 
 const char *ls_dnn_isa(void)
 {
-    if (has_avx512())
-        return "AVX-512";
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? "AVX2"
-                                                                                   : "SSE4.1";
+    return ls_onednn_has(LS_HAS_AVX512) ? "AVX-512"
+           : ls_onednn_has(LS_HAS_AVX2) ? "AVX2"
+                                        : "SSE4.1";
 }
 
 // Winograd's saving is real from 6x6 on (measured: 1.5 times at 6x6, 2.8 at 48x48 on Zen 4); below
@@ -113,253 +73,137 @@ static bool wants_floats(const struct ls_conv_shape *s)
     return wants_winograd(s) && s->h_out * s->w_out >= 400;
 }
 
-static dnnl_status_t make_attr(dnnl_primitive_attr_t *attr, enum ls_net_act act)
-{
-    dnnl_post_ops_t ops = NULL;
-    dnnl_status_t r = dnnl_primitive_attr_create(attr);
-
-    if (r == dnnl_success)
-        r = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
-    if (r != dnnl_success || act == LS_ACT_NONE)
-        return r;
-    r = dnnl_post_ops_create(&ops);
-    if (r == dnnl_success)
-        r = dnnl_post_ops_append_eltwise(
-            ops, 1, act == LS_ACT_RELU ? dnnl_eltwise_relu : dnnl_eltwise_logistic, 0, 0);
-    if (r == dnnl_success)
-        r = dnnl_primitive_attr_set_post_ops(*attr, ops);
-    dnnl_post_ops_destroy(ops);
-    return r;
-}
-
-// How a convolution's operands lie in memory.
-struct layout {
-    int block;
-    bool plain; // the source
-    dnnl_data_type_t source, target;
-};
-
-static dnnl_status_t make_descs(dnnl_convolution_desc_t *out, const struct ls_conv_shape *s,
-                                const struct layout *layout, dnnl_alg_kind_t algorithm)
-{
-    dnnl_format_tag_t blocked = layout->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
-    dnnl_dims_t stride = {s->stride[0], s->stride[1]};
-    dnnl_dims_t first = {s->pad_first[0], s->pad_first[1]};
-    dnnl_dims_t last = {s->pad_last[0], s->pad_last[1]};
-    dnnl_dims_t dim = {1, s->c_in, s->h_in, s->w_in};
-    dnnl_dims_t target_dim = {1, s->c_out, s->h_out, s->w_out};
-    dnnl_dims_t weight_dim = {s->c_out, s->c_in, s->kernel[0], s->kernel[1]};
-    dnnl_dims_t group_dim = {s->c_out, 1, 1, s->kernel[0], s->kernel[1]};
-    dnnl_dims_t bias_dim = {s->c_out};
-    dnnl_memory_desc_t source, target, weight, bias;
-    dnnl_status_t r = dnnl_memory_desc_init_by_tag(&source, 4, dim, layout->source,
-                                                   layout->plain ? dnnl_nchw : blocked);
-
-    if (r == dnnl_success)
-        r = dnnl_memory_desc_init_by_tag(&target, 4, target_dim, layout->target, blocked);
-    if (r == dnnl_success)
-        r = dnnl_memory_desc_init_by_tag(&weight, s->depthwise ? 5 : 4,
-                                         s->depthwise ? group_dim : weight_dim, layout->source,
-                                         dnnl_format_tag_any);
-    if (r == dnnl_success)
-        r = dnnl_memory_desc_init_by_tag(&bias, 1, bias_dim, dnnl_f32, dnnl_a);
-    if (r == dnnl_success)
-        r = dnnl_convolution_forward_desc_init(out, dnnl_forward_inference, algorithm, &source,
-                                               &weight, &bias, &target, stride, first, last);
-    return r;
-}
-
-// Copies packed floats into memory of the library's own, in the order that the primitive wants.
-static dnnl_status_t load(dnnl_memory_t *out, const struct ls_dnn *dnn, dnnl_stream_t stream,
-                          float *from, const dnnl_memory_desc_t *plain,
-                          const dnnl_memory_desc_t *wanted)
-{
-    dnnl_primitive_desc_t desc = NULL;
-    dnnl_primitive_t reorder = NULL;
-    dnnl_memory_t source = NULL;
-    dnnl_status_t r = dnnl_memory_create(&source, plain, dnn->engine, from);
-
-    if (r == dnnl_success)
-        r = dnnl_memory_create(out, wanted, dnn->engine, DNNL_MEMORY_ALLOCATE);
-    if (r == dnnl_success)
-        r = dnnl_reorder_primitive_desc_create(&desc, plain, dnn->engine, wanted, dnn->engine,
-                                               NULL);
-    if (r == dnnl_success)
-        r = dnnl_primitive_create(&reorder, desc);
-    if (r == dnnl_success) {
-        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, *out}};
-
-        r = dnnl_primitive_execute(reorder, stream, 2, args);
-    }
-    if (r == dnnl_success)
-        r = dnnl_stream_wait(stream);
-    dnnl_primitive_destroy(reorder);
-    dnnl_primitive_desc_destroy(desc);
-    dnnl_memory_destroy(source);
-    return r;
-}
-
 // Both plans have the same steps but for copies, so the step is found by its node and phase.
-static bool borrow_weights(struct ls_dnn *dnn, int idx, const dnnl_memory_desc_t *wanted)
+static const struct ls_onednn_conv *same_of_other(const struct ls_dnn *dnn, int idx)
 {
     const struct ls_dnn *other = dnn->weights_of;
     const struct ls_step *step = &dnn->plan->step[idx];
 
-    for (int i = 0; other && i < other->plan->step_count; i++) {
-        const dnnl_memory_desc_t *has;
-
-        if (!other->conv[i].primitive || other->plan->step[i].node != step->node ||
-            other->plan->step[i].part != step->part ||
-            dnnl_memory_get_memory_desc(other->conv[i].weight, &has) != dnnl_success ||
-            !dnnl_memory_desc_equal(has, wanted))
-            continue;
-        dnn->conv[idx].weight = other->conv[i].weight;
-        dnn->conv[idx].bias = other->conv[i].bias;
-        dnn->conv[idx].borrowed = true;
-        return true;
-    }
-    return false;
+    for (int i = 0; other && i < other->plan->step_count; i++)
+        if (other->conv[i] && other->plan->step[i].node == step->node &&
+            other->plan->step[i].part == step->part)
+            return other->conv[i];
+    return NULL;
 }
 
-static int load_weights(struct ls_dnn *dnn, dnnl_stream_t stream, int idx,
-                        const dnnl_memory_desc_t *wanted, struct ls_err *err)
+static bool of_bytes(const struct ls_dnn *dnn, const struct ls_step *step)
 {
-    const struct ls_step *step = &dnn->plan->step[idx];
-    const struct ls_conv_shape *s = &step->conv;
-    dnnl_memory_desc_t weight, bias;
-    dnnl_dims_t dim = {s->c_out, s->c_in, s->kernel[0], s->kernel[1]};
-    dnnl_dims_t group_dim = {s->c_out, 1, 1, s->kernel[0], s->kernel[1]};
-    float *packed = NULL, *packed_bias = NULL;
-    dnnl_status_t status;
+    return step->narrow && dnn->plan->narrow == LS_VALUE_U8;
+}
+
+static int load_weights(struct ls_dnn *dnn, int idx, const struct ls_plan_bytes *bytes,
+                        struct ls_err *err)
+{
+    float *weight = NULL, *bias = NULL;
     int r;
 
-    if (borrow_weights(dnn, idx, wanted))
-        return LS_OK;
-    r = ls_plan_weights(&packed, &packed_bias, dnn->plan, step, err);
-
-    if (r)
+    if (bytes->weight)
+        return ls_onednn_conv_load(dnn->conv[idx], bytes->weight, bytes->bias, err);
+    r = ls_plan_weights(&weight, &bias, dnn->plan, &dnn->plan->step[idx], err);
+    if (r < 0)
         return r;
-    status =
-        dnnl_memory_desc_init_by_tag(&weight, s->depthwise ? 5 : 4, s->depthwise ? group_dim : dim,
-                                     dnnl_f32, s->depthwise ? dnnl_goihw : dnnl_oihw);
-    if (status == dnnl_success)
-        status = dnnl_memory_desc_init_by_tag(&bias, 1, (dnnl_dims_t){s->c_out}, dnnl_f32, dnnl_a);
-    if (status == dnnl_success)
-        status = load(&dnn->conv[idx].weight, dnn, stream, packed, &weight, wanted);
-    if (status == dnnl_success)
-        status = load(&dnn->conv[idx].bias, dnn, stream, packed_bias, &bias, &bias);
-    free(packed);
-    free(packed_bias);
-    return status == dnnl_success ? 0 : fail(err, status, "weights");
+    r = ls_onednn_conv_load(dnn->conv[idx], weight, bias, err);
+    free(weight);
+    free(bias);
+    return r;
 }
 
-static dnnl_data_type_t type_of(const struct ls_place *place)
+// How much of what KEEP left is added: bytes have another worth in the result.
+static float kept(const struct ls_plan *plan, const struct ls_step *step)
 {
-    return place->value_size == sizeof(float) ? dnnl_f32 : dnnl_bf16;
+    const struct ls_place *to = &plan->place[step->node];
+
+    if (!step->keep)
+        return 0;
+    return to->value == LS_VALUE_U8
+               ? plan->place[plan->net->node[step->node].layer->from[0]].scale[0] / to->scale[0]
+               : 1;
 }
 
-// True if the library has this algorithm here. A "Winograd" request may be answered by another.
-static bool find_kernel(dnnl_primitive_desc_t *out, const struct ls_dnn *dnn, int idx,
-                        dnnl_alg_kind_t algorithm, dnnl_status_t *status)
+static int make_conv(struct ls_dnn *dnn, int idx, struct ls_err *err)
 {
-    const struct ls_step *step = &dnn->plan->step[idx];
-    const struct ls_net_layer *layer = dnn->plan->net->node[step->node].layer;
-    const struct ls_place *from = &dnn->plan->place[layer->from[0]];
-    struct layout layout = {.block = dnn->plan->block,
-                            .plain = from->plain,
-                            .source = step->bf16 ? dnnl_bf16 : dnnl_f32,
-                            .target = type_of(&dnn->plan->place[step->node])};
-    dnnl_convolution_desc_t desc;
-    dnnl_primitive_attr_t attr = NULL;
+    const struct ls_plan *plan = dnn->plan;
+    const struct ls_step *step = &plan->step[idx];
+    const struct ls_net_layer *layer = plan->net->node[step->node].layer;
+    const struct ls_onednn_conv *same = same_of_other(dnn, idx);
+    bool bytes = of_bytes(dnn, step);
+    struct ls_onednn_params params = {.shape = &step->conv,
+                                      .block = plan->narrow == LS_VALUE_U8 ? 0 : plan->block,
+                                      .plain = plan->place[layer->from[0]].plain && !bytes,
+                                      .source = step->narrow ? plan->narrow : LS_VALUE_F32,
+                                      .target = plan->place[step->node].value,
+                                      .act = layer->act,
+                                      .keep = kept(plan, step),
+                                      .winograd = !step->narrow && plan->narrow != LS_VALUE_U8 &&
+                                                  ls_onednn_has(LS_HAS_AVX512) &&
+                                                  wants_winograd(&step->conv)};
+    struct ls_plan_bytes packed = {0};
+    int r = LS_OK;
 
-    *status = make_attr(&attr, layer->act);
-    if (*status == dnnl_success)
-        *status = make_descs(&desc, &step->conv, &layout, algorithm);
-    if (*status == dnnl_success)
-        *status = dnnl_primitive_desc_create(out, &desc, attr, dnn->engine, NULL);
-    dnnl_primitive_attr_destroy(attr);
-    return *status == dnnl_success;
-}
-
-static int make_conv(struct ls_dnn *dnn, dnnl_stream_t stream, int idx, struct ls_err *err)
-{
-    const struct ls_conv_shape *s = &dnn->plan->step[idx].conv;
-    struct conv *conv = &dnn->conv[idx];
-    dnnl_primitive_desc_t desc = NULL;
-    dnnl_status_t status;
-    size_t scratch_size;
-    int r = 0;
-
-    if (!dnn->plan->step[idx].bf16 && has_avx512() && wants_winograd(s) &&
-        find_kernel(&desc, dnn, idx, dnnl_convolution_winograd, &status))
-        dnn->winograd = true;
-    else if (!find_kernel(&desc, dnn, idx, dnnl_convolution_direct, &status))
-        return fail(err, status, dnn->plan->net->node[dnn->plan->step[idx].node].layer->name);
-    status = dnnl_primitive_create(&conv->primitive, desc);
-    if (status != dnnl_success) {
-        r = fail(err, status, "primitive");
-        goto done;
+    if (bytes && same)
+        params.scale = ls_onednn_conv_scale(same);
+    else if (bytes)
+        r = ls_plan_bytes(&packed, plan, step, err);
+    if (packed.scale)
+        params.scale = packed.scale;
+    if (r == LS_OK)
+        r = ls_onednn_conv_new(&dnn->conv[idx], dnn->engine, &params, err);
+    if (r == LS_OK && !(same && ls_onednn_conv_borrow(dnn->conv[idx], same))) {
+        if (bytes && same)
+            r = ls_plan_bytes(&packed, plan, step, err);
+        if (r == LS_OK)
+            r = load_weights(dnn, idx, &packed, err);
     }
-    conv->source = *dnnl_primitive_desc_query_md(desc, dnnl_query_src_md, 0);
-    conv->target = *dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0);
-    conv->scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
-    scratch_size = dnnl_memory_desc_get_size(&conv->scratch);
-    if (scratch_size > dnn->scratch_size)
-        dnn->scratch_size = scratch_size;
-    r = load_weights(dnn, stream, idx, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0),
-                     err);
-done:
-    dnnl_primitive_desc_destroy(desc);
-    return r;
+    free(packed.scale);
+    if (r < 0) {
+        ls_fail_prefix(err, "%s", layer->name);
+        return r;
+    }
+    dnn->winograd = dnn->winograd || ls_onednn_conv_winograd(dnn->conv[idx]);
+    if (ls_onednn_conv_scratch(dnn->conv[idx]) > dnn->scratch_size)
+        dnn->scratch_size = ls_onednn_conv_scratch(dnn->conv[idx]);
+    return LS_OK;
 }
 
-static int make_convs(struct ls_dnn *dnn, struct ls_err *err)
+static size_t place_size(const struct ls_place *p)
 {
-    dnnl_stream_t stream = NULL;
-    dnnl_status_t status = dnnl_success;
-    int r = 0;
-
-    if (dnn->weights_of)
-        dnn->engine = dnn->weights_of->engine; // memory and stream must be the same engine's
-    else
-        status = dnnl_engine_create(&dnn->engine, dnnl_cpu, 0);
-    if (status == dnnl_success)
-        status = dnnl_stream_create(&stream, dnn->engine, dnnl_stream_default_flags);
-    if (status != dnnl_success)
-        return fail(err, status, "engine");
-    for (int i = 0; i < dnn->plan->step_count && !r; i++)
-        if (dnn->plan->step[i].kind == LS_STEP_CONV)
-            r = make_conv(dnn, stream, i, err);
-    dnnl_stream_destroy(stream);
-    return r;
+    return (size_t)p->c * p->h * p->w * ls_value_size(p->value);
 }
 
-int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net, const struct ls_dnn_params *params,
-               struct ls_err *err)
+static void find_rows(struct ls_dnn *dnn)
 {
-    struct ls_plan_params plan = {.block = has_avx512() ? 16 : 8,
-                                  .items_max = params->items_max,
-                                  .first = {params->first[0], params->first[1]},
-                                  .end = {params->end[0], params->end[1]},
-                                  .height_min = params->height_min,
-                                  .bf16 = params->bf16,
-                                  .wants_floats = wants_floats};
-    struct ls_dnn *dnn = calloc(1, sizeof *dnn);
-    int r;
+    const struct ls_net *net = dnn->plan->net;
 
-    if (!dnn)
-        return ls_fail(err, LS_ENOMEM, "no memory for a network");
-    use_one_thread();
-    dnn->weights_of = params->weights_of;
-    r = ls_plan_new(&dnn->plan, net, &plan, err);
-    if (r)
-        goto done;
+    for (int i = 0; i < net->node_count; i++) {
+        const struct ls_net_layer *l = net->node[i].layer;
+
+        dnn->row[i].alone = i == dnn->input[0];
+        if (l->op != LS_NET_INPUT)
+            dnn->row[i].alone =
+                dnn->row[l->from[0]].alone && (l->from[1] < 0 || dnn->row[l->from[1]].alone);
+        for (int k = 0; k < 2 && !dnn->row[i].alone; k++)
+            if (l->from[k] >= 0)
+                dnn->row[l->from[k]].recorded = dnn->row[l->from[k]].alone;
+    }
+    for (int i = 0; i < net->node_count; i++) {
+        struct row *row = &dnn->row[i];
+
+        if (net->node[i].layer->op == LS_NET_INPUT)
+            row->recorded = false; // written by the caller
+        if (!row->recorded)
+            continue;
+        row->offset = dnn->record_size;
+        dnn->record_size += (place_size(&dnn->plan->place[i]) + 63) / 64 * 64;
+    }
+}
+
+static int init_rows(struct ls_dnn *dnn, const struct ls_net *net, struct ls_err *err)
+{
     dnn->conv = calloc((size_t)dnn->plan->step_count, sizeof *dnn->conv);
+    dnn->row = calloc((size_t)net->node_count, sizeof *dnn->row);
     dnn->input = calloc((size_t)net->node_count * 2, sizeof *dnn->input);
-    if (!dnn->conv || !dnn->input) {
-        r = ls_fail(err, LS_ENOMEM, "no memory for a network");
-        goto done;
-    }
+    if (!dnn->conv || !dnn->row || !dnn->input)
+        return ls_fail(err, LS_ENOMEM, "no memory for a network");
     dnn->output = dnn->input + net->node_count;
     for (int i = 0; i < net->node_count; i++) {
         if (net->node[i].layer->op == LS_NET_INPUT)
@@ -367,13 +211,42 @@ int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net, const struct ls_dn
         if (net->node[i].layer->output)
             dnn->output[dnn->output_count++] = i;
     }
-    r = make_convs(dnn, err);
-    if (r)
-        goto done;
-    *out = dnn;
-    dnn = NULL;
-done:
-    ls_dnn_free(&dnn);
+    find_rows(dnn);
+    return LS_OK;
+}
+
+int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net, const struct ls_dnn_params *params,
+               struct ls_err *err)
+{
+    struct ls_plan_params plan = {.block = ls_onednn_has(LS_HAS_AVX512) ? 16 : 8,
+                                  .items_max = params->items_max,
+                                  .first = {params->first[0], params->first[1]},
+                                  .end = {params->end[0], params->end[1]},
+                                  .height_min = params->height_min,
+                                  .narrow = params->narrow,
+                                  .wants_floats = wants_floats,
+                                  .range = params->range};
+    struct ls_dnn *dnn = calloc(1, sizeof *dnn);
+    int r;
+
+    if (!dnn)
+        return ls_fail(err, LS_ENOMEM, "no memory for a network");
+    ls_onednn_alone();
+    dnn->weights_of = params->weights_of;
+    r = ls_plan_new(&dnn->plan, net, &plan, err);
+    if (r == LS_OK)
+        r = init_rows(dnn, net, err);
+    if (r == LS_OK && dnn->weights_of)
+        dnn->engine = dnn->weights_of->engine; // memory and stream must be the same engine's
+    else if (r == LS_OK)
+        r = ls_onednn_new(&dnn->engine, err);
+    for (int i = 0; r == LS_OK && i < dnn->plan->step_count; i++)
+        if (dnn->plan->step[i].kind == LS_STEP_CONV)
+            r = make_conv(dnn, i, err);
+    if (r < 0)
+        ls_dnn_free(&dnn);
+    else
+        *out = dnn;
     return r;
 }
 
@@ -383,17 +256,13 @@ void ls_dnn_free(struct ls_dnn **dnn)
 
     if (!d)
         return;
-    for (int i = 0; d->conv && i < d->plan->step_count; i++) {
-        dnnl_primitive_destroy(d->conv[i].primitive);
-        if (d->conv[i].borrowed)
-            continue;
-        dnnl_memory_destroy(d->conv[i].weight);
-        dnnl_memory_destroy(d->conv[i].bias);
-    }
-    if (d->engine && !d->weights_of)
-        dnnl_engine_destroy(d->engine);
+    for (int i = 0; d->conv && i < d->plan->step_count; i++)
+        ls_onednn_conv_free(&d->conv[i]);
+    if (!d->weights_of)
+        ls_onednn_free(&d->engine);
     ls_plan_free(&d->plan);
     free(d->conv);
+    free(d->row);
     free(d->input);
     free(d);
     *dnn = NULL;
@@ -404,22 +273,9 @@ bool ls_dnn_winograd(const struct ls_dnn *dnn)
     return dnn->winograd;
 }
 
-static dnnl_status_t make_memories(struct memories *m, const struct ls_dnn *dnn, void *scratch)
+size_t ls_dnn_record_size(const struct ls_dnn *dnn)
 {
-    dnnl_status_t r = dnnl_success;
-
-    for (int i = 0; i < dnn->plan->step_count && r == dnnl_success; i++) {
-        const struct conv *c = &dnn->conv[i];
-
-        if (!c->primitive)
-            continue;
-        r = dnnl_memory_create(&m[i].source, &c->source, dnn->engine, DNNL_MEMORY_NONE);
-        if (r == dnnl_success)
-            r = dnnl_memory_create(&m[i].target, &c->target, dnn->engine, DNNL_MEMORY_NONE);
-        if (r == dnnl_success)
-            r = dnnl_memory_create(&m[i].scratch, &c->scratch, dnn->engine, scratch);
-    }
-    return r;
+    return dnn->record_size;
 }
 
 // The largest of the networks' needs.
@@ -442,32 +298,37 @@ static int make_buffers(struct ls_dnn_lane *lane, struct ls_err *err)
     return LS_OK;
 }
 
+static int make_calls(struct ls_dnn_lane *lane, int idx, struct ls_err *err)
+{
+    const struct ls_dnn *dnn = lane->all[idx];
+    int r = LS_OK;
+
+    lane->all_calls[idx] = calloc((size_t)dnn->plan->step_count, sizeof *lane->all_calls[idx]);
+    if (!lane->all_calls[idx])
+        return ls_fail(err, LS_ENOMEM, "no memory for a lane");
+    for (int i = 0; i < dnn->plan->step_count && r == LS_OK; i++)
+        if (dnn->conv[i])
+            r = ls_onednn_call_new(&lane->all_calls[idx][i], dnn->conv[i], lane->scratch, err);
+    return r;
+}
+
 static int lane_init(struct ls_dnn_lane *lane, const struct ls_dnn *const *dnn, int count,
                      struct ls_err *err)
 {
-    dnnl_status_t status;
     int r;
 
     lane->all = calloc((size_t)count, sizeof *lane->all);
-    lane->all_memory = calloc((size_t)count, sizeof *lane->all_memory);
-    if (!lane->all || !lane->all_memory)
+    lane->all_calls = calloc((size_t)count, sizeof *lane->all_calls);
+    if (!lane->all || !lane->all_calls)
         return ls_fail(err, LS_ENOMEM, "no memory for a lane");
     for (; lane->count < count; lane->count++)
         lane->all[lane->count] = dnn[lane->count];
     r = make_buffers(lane, err);
-    if (r < 0)
-        return r;
-    status = dnnl_stream_create(&lane->stream, dnn[0]->engine, dnnl_stream_default_flags);
-    for (int i = 0; i < count && status == dnnl_success; i++) {
-        lane->all_memory[i] = calloc((size_t)dnn[i]->plan->step_count, sizeof *lane->all_memory[i]);
-        if (!lane->all_memory[i])
-            return ls_fail(err, LS_ENOMEM, "no memory for a lane");
-        status = make_memories(lane->all_memory[i], dnn[i], lane->scratch);
-    }
-    if (status != dnnl_success)
-        return fail(err, status, "lane");
-    ls_dnn_use(lane, 0);
-    return LS_OK;
+    for (int i = 0; i < count && r == LS_OK; i++)
+        r = make_calls(lane, i, err);
+    if (r == LS_OK)
+        ls_dnn_use(lane, 0);
+    return r;
 }
 
 int ls_dnn_lane_new(struct ls_dnn_lane **out, const struct ls_dnn *const *dnn, int count,
@@ -493,18 +354,13 @@ void ls_dnn_lane_free(struct ls_dnn_lane **lane)
     if (!l)
         return;
     for (int i = 0; i < l->count; i++) {
-        struct memories *m = l->all_memory[i];
+        struct ls_onednn_call **call = l->all_calls[i];
 
-        for (int k = 0; m && k < l->all[i]->plan->step_count; k++) {
-            dnnl_memory_destroy(m[k].source);
-            dnnl_memory_destroy(m[k].target);
-            dnnl_memory_destroy(m[k].scratch);
-        }
-        free(m);
+        for (int k = 0; call && k < l->all[i]->plan->step_count; k++)
+            ls_onednn_call_free(&call[k]);
+        free(call);
     }
-    if (l->stream)
-        dnnl_stream_destroy(l->stream);
-    free(l->all_memory);
+    free(l->all_calls);
     free(l->all);
     free(l->arena);
     free(l->scratch);
@@ -515,76 +371,104 @@ void ls_dnn_lane_free(struct ls_dnn_lane **lane)
 void ls_dnn_use(struct ls_dnn_lane *lane, int idx)
 {
     lane->dnn = lane->all[idx];
-    lane->memory = lane->all_memory[idx];
+    lane->call = lane->all_calls[idx];
+}
+
+static char *place_at(const struct ls_dnn_lane *lane, int node, int item)
+{
+    const struct ls_plan *plan = lane->dnn->plan;
+
+    return lane->arena + ls_plan_at(plan, plan->place[node].buffer, item) +
+           plan->place[node].offset;
 }
 
 float *ls_dnn_input(struct ls_dnn_lane *lane, int input_idx, int item)
 {
-    const struct ls_plan *plan = lane->dnn->plan;
-
-    return (
-        float *)(void *)(lane->arena +
-                         ls_plan_at(plan, plan->place[lane->dnn->input[input_idx]].buffer, item));
+    return (float *)(void *)place_at(lane, lane->dnn->input[input_idx], item);
 }
 
-static dnnl_status_t run_conv(struct ls_dnn_lane *lane, int idx, int item)
+static int run_conv(struct ls_dnn_lane *lane, int idx, int item, struct ls_err *err)
 {
     const struct ls_plan *plan = lane->dnn->plan;
     const struct ls_step *step = &plan->step[idx];
-    const struct ls_place *from = &plan->place[plan->net->node[step->node].layer->from[0]];
-    const struct conv *conv = &lane->dnn->conv[idx];
-    const struct memories *m = &lane->memory[idx];
-    char *target = lane->arena;
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, m->source},
-                              {DNNL_ARG_DST, m->target},
-                              {DNNL_ARG_SCRATCHPAD, m->scratch},
-                              {DNNL_ARG_WEIGHTS, conv->weight},
-                              {DNNL_ARG_BIAS, conv->bias}};
-    char *source = lane->arena + ls_plan_at(plan, from->buffer, item) + from->offset;
-    dnnl_status_t r;
+    int from = plan->net->node[step->node].layer->from[0];
+    const char *source = place_at(lane, from, item);
+    char *target = step->phase ? lane->arena + ls_plan_at(plan, step->target, item)
+                               : place_at(lane, step->target, item);
 
-    if (step->bf16 && from->narrowed >= 0)
-        source = lane->arena + ls_plan_at(plan, from->narrowed, item);
-    if (step->phase)
-        target += ls_plan_at(plan, step->target, item);
-    else
-        target += ls_plan_at(plan, plan->place[step->target].buffer, item) +
-                  plan->place[step->target].offset;
-    r = dnnl_memory_set_data_handle(m->source, source);
-    if (r == dnnl_success)
-        r = dnnl_memory_set_data_handle(m->target, target);
-    if (r == dnnl_success)
-        r = dnnl_primitive_execute(conv->primitive, lane->stream, 5, args);
-    return r;
+    if (step->narrow && plan->place[from].narrowed >= 0)
+        source = lane->arena + ls_plan_at(plan, plan->place[from].narrowed, item);
+    return ls_onednn_call_run(lane->call[idx], source, target, err);
 }
 
-int ls_dnn_run_wanted(struct ls_dnn_lane *lane, int count, bool (*wanted)(void *user, int item),
-                      void *user, struct ls_err *err)
+// The result of the step's node is there after it.
+static bool completes(const struct ls_step *step)
+{
+    return step->kind != LS_STEP_NARROW && step->kind != LS_STEP_KEEP &&
+           !(step->kind == LS_STEP_CONV && step->phase);
+}
+
+// What depends on a known input need not be made. True if the step is done with.
+static bool recalled(struct ls_dnn_lane *lane, const struct ls_step *step,
+                     const struct ls_dnn_record *record, int item)
+{
+    const struct row *row = &lane->dnn->row[step->node];
+
+    if (!row->alone || (row->recorded && step->kind == LS_STEP_NARROW))
+        return false;
+    if (row->recorded && completes(step))
+        memcpy(place_at(lane, step->node, item), record->at + row->offset,
+               place_size(&lane->dnn->plan->place[step->node]));
+    return true;
+}
+
+static int run_step(struct ls_dnn_lane *lane, int idx, const struct ls_dnn_job *job, int item,
+                    struct ls_err *err)
+{
+    const struct ls_dnn *dnn = lane->dnn;
+    const struct ls_step *step = &dnn->plan->step[idx];
+    struct ls_dnn_record *record = job->record ? &job->record[item] : NULL;
+    int r = LS_OK;
+
+    if (record && record->at && record->known && recalled(lane, step, record, item))
+        return LS_OK;
+    if (step->kind == LS_STEP_CONV)
+        r = run_conv(lane, idx, item, err);
+    else
+        ls_loop_step(dnn->plan, step, lane->arena, item);
+    if (r < 0 || !completes(step))
+        return r;
+    if (record && record->at && !record->known && dnn->row[step->node].recorded)
+        memcpy(record->at + dnn->row[step->node].offset, place_at(lane, step->node, item),
+               place_size(&dnn->plan->place[step->node]));
+    if (job->seen)
+        job->seen(job->user, step->node,
+                  (const float *)(const void *)place_at(lane, step->node, item),
+                  place_size(&dnn->plan->place[step->node]) / sizeof(float));
+    return LS_OK;
+}
+
+int ls_dnn_run(struct ls_dnn_lane *lane, const struct ls_dnn_job *job, struct ls_err *err)
 {
     const struct ls_plan *plan = lane->dnn->plan;
 
-    use_one_thread();
+    ls_onednn_alone();
     for (int s = 0; s < plan->segment_count; s++)
-        for (int item = 0; item < count; item++)
+        for (int item = 0; item < job->count; item++)
             for (int i = plan->segment[s].first;
                  i < plan->segment[s].first + plan->segment[s].count; i++) {
-                dnnl_status_t r = dnnl_success;
+                int r;
 
-                if (wanted && !wanted(user, item))
+                if (job->wanted && !job->wanted(job->user, item))
                     break;
-                if (plan->step[i].kind == LS_STEP_CONV)
-                    r = run_conv(lane, i, item);
-                else
-                    ls_loop_step(plan, &plan->step[i], lane->arena, item);
-                if (r != dnnl_success)
-                    return fail(err, r, plan->net->node[plan->step[i].node].layer->name);
+                r = run_step(lane, i, job, item, err);
+                if (r < 0)
+                    return r;
             }
-    return 0;
-}
-
-int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err)
-{
-    return ls_dnn_run_wanted(lane, count, NULL, NULL, err);
+    for (int item = 0; item < job->count && job->record; item++)
+        if (job->record[item].at && (!job->wanted || job->wanted(job->user, item)))
+            job->record[item].known = true;
+    return LS_OK;
 }
 
 void ls_dnn_output(float *out, struct ls_dnn_part *made, const struct ls_dnn_lane *lane,

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs planned networks on oneDNN. dnn.c is the one file that knows the library (2.6, its C API
-// with operation descriptors; 3.x changed it and dropped Winograd). A network holds primitives and
-// weights, is read only once made and shared by all threads; a lane holds buffers and belongs to
-// one thread at a time. Each primitive works on one item on the calling thread alone, so results
-// depend neither on count nor on lane nor on load.
+// Runs planned networks: a plan's convolutions on oneDNN (onednn.h), the rest by loops.h. A network
+// holds primitives and weights, is read only once made and shared by all threads; a lane holds
+// buffers and belongs to one thread at a time. Each primitive works on one item on the calling
+// thread alone, so results depend neither on count nor on lane nor on load.
 #ifndef LS_CPU_DNN_H
 #define LS_CPU_DNN_H
 
@@ -11,6 +10,7 @@
 
 #include "../err.h"
 #include "../net.h"
+#include "plan.h"
 
 struct ls_dnn;
 struct ls_dnn_lane;
@@ -19,8 +19,10 @@ struct ls_dnn_params {
     int items_max;        // how many items a lane holds, 1..64
     int first[2], end[2]; // rows and columns of the outputs that need be made; end 0: to the end
     int height_min;       // results of fewer rows are made whole nevertheless
-    bool bf16; // products of bfloat16, sums of floats, but where Winograd's in floats is faster;
-               // needs ls_dnn_has_bf16
+    // F32; BF16: products of bfloat16, sums of floats, but where Winograd's in floats is faster;
+    // U8: products of bytes. The processor must have them (ls_dnn_has).
+    enum ls_value narrow;
+    const float *range;              // with U8: as struct ls_plan_params says
     const struct ls_dnn *weights_of; // the same net for other rows, whose weights are used where
                                      // they are in the right order; must live longer. NULL: none
 };
@@ -30,9 +32,12 @@ struct ls_dnn_params {
 LS_MUST int ls_dnn_new(struct ls_dnn **out, const struct ls_net *net,
                        const struct ls_dnn_params *params, struct ls_err *err);
 void ls_dnn_free(struct ls_dnn **dnn);          // after its lanes
-bool ls_dnn_has_bf16(void);                     // the processor multiplies bfloat16 itself
+bool ls_dnn_has(enum ls_value narrow);          // the processor multiplies such numbers itself
 const char *ls_dnn_isa(void);                   // "AVX-512", "AVX2", "SSE4.1"
 bool ls_dnn_winograd(const struct ls_dnn *dnn); // some layers use it
+// What a record of an item holds: all that other rows read of those that depend on the first input
+// alone. Bytes, a multiple of 64; 0: there are no such rows.
+size_t ls_dnn_record_size(const struct ls_dnn *dnn);
 
 // A lane for several networks of one family (weights_of), of which one is used at a time: they
 // share the memory.
@@ -44,12 +49,28 @@ void ls_dnn_use(struct ls_dnn_lane *lane, int idx); // of the networks; at first
 // Where the caller writes an item's input [c][h][w]; input_idx counts the table's INPUT rows. The
 // values are gone after the run.
 float *ls_dnn_input(struct ls_dnn_lane *lane, int input_idx, int item);
-// Runs items 0 .. count - 1.
-LS_MUST int ls_dnn_run(struct ls_dnn_lane *lane, int count, struct ls_err *err);
-// The same without the items of which `wanted` is false when it is asked, before each of their
-// steps; it must stay false. Their outputs mean nothing.
-LS_MUST int ls_dnn_run_wanted(struct ls_dnn_lane *lane, int count,
-                              bool (*wanted)(void *user, int item), void *user, struct ls_err *err);
+
+// Of an item: where its first input's results are kept. If `known` they are taken from there, and
+// the first input is not looked at; else they are put there, and known becomes true once all are.
+struct ls_dnn_record {
+    char *at; // NULL: neither
+    bool known;
+};
+
+// How to run. Valid when zeroed.
+struct ls_dnn_job {
+    int count; // items 0 .. count - 1
+    // Asked before each step of an item; once false, it must stay false, and the item's outputs
+    // mean nothing. NULL: all are wanted.
+    bool (*wanted)(void *user, int item);
+    struct ls_dnn_record *record; // [count]; NULL: none
+    // Is told each result as it lies in memory, padding (zeros) included, when it is made; networks
+    // of floats only. NULL: nobody.
+    void (*seen)(void *user, int node, const float *values, size_t count);
+    void *user;
+};
+LS_MUST int ls_dnn_run(struct ls_dnn_lane *lane, const struct ls_dnn_job *job, struct ls_err *err);
+
 // After a run: what was made of the output_idx-th row marked `output`, out [c][rows][columns]:
 // those of `made`, or all of it where that was asked for (then NULL will do).
 struct ls_dnn_part {

@@ -28,8 +28,10 @@ static void copy_pixel(char *to, const char *from, size_t size)
         memcpy(to, from, 64);
     else if (size == 32)
         memcpy(to, from, 32);
-    else
+    else if (size == 16)
         memcpy(to, from, 16);
+    else
+        memcpy(to, from, size);
 }
 
 // How many of `whole` samples along an axis are of one parity.
@@ -44,9 +46,9 @@ static void weave(const struct ls_plan *plan, const struct ls_step *step, void *
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
     const struct ls_place *p = &plan->place[step->node], *source = &plan->place[l->from[0]];
     char *out = place_at(plan, step->node, base, item);
-    int block = plan->block, sy = l->stride[0], sx = l->stride[1], whole[2];
+    int block = p->block, sy = l->stride[0], sx = l->stride[1], whole[2];
     int top = p->first[0] - source->first[0] * sy, left = p->first[1] - source->first[1] * sx;
-    size_t pixel = (size_t)block * p->value_size;
+    size_t pixel = (size_t)block * ls_value_size(p->value);
 
     ls_cut_phases(&whole[0], &whole[1], plan, step->node);
     for (int cb = 0; cb < p->c / block; cb++)
@@ -86,7 +88,7 @@ static void maxpool(const struct ls_plan *plan, const struct ls_step *step, void
     const struct ls_place *p = &plan->place[step->node], *from = &plan->place[l->from[0]];
     const float *in = place_at(plan, l->from[0], base, item);
     float *out = place_at(plan, step->node, base, item);
-    int block = plan->block;
+    int block = p->block;
 
     for (int cb = 0; cb < p->c / block; cb++)
         for (int y = 0; y < p->h; y++)
@@ -107,7 +109,7 @@ static void upadd(const struct ls_plan *plan, const struct ls_step *step, void *
     const float *small = place_at(plan, l->from[0], base, item);
     const float *large = place_at(plan, l->from[1], base, item);
     float *out = place_at(plan, step->node, base, item);
-    int block = plan->block;
+    int block = p->block;
 
     for (int cb = 0; cb < p->c / block; cb++)
         for (int y = 0; y < p->h; y++)
@@ -127,16 +129,21 @@ static void add(const struct ls_plan *plan, const struct ls_step *step, void *ba
     const float *in = place_at(plan, l->from[0], base, item);
     const float *more = place_at(plan, l->from[1], base, item);
     float *out = place_at(plan, step->node, base, item);
-    size_t both = (size_t)b->c * p->h * p->w, all = (size_t)p->c * p->h * p->w;
+    size_t plane = (size_t)p->h * p->w;
+    // In blocks the channels that both have come first; else pixel by pixel.
+    size_t run = p->block == b->block ? (size_t)b->c * plane : (size_t)b->c;
+    size_t all = p->block == b->block ? (size_t)p->c * plane : (size_t)p->c;
 
-    for (size_t i = 0; i < both; i++)
-        out[i] = activate(in[i] + more[i], l->act);
-    for (size_t i = both; i < all; i++)
-        out[i] = activate(in[i], l->act);
+    for (size_t px = 0; px < (size_t)p->c * plane / all; px++, in += all, out += all, more += run) {
+        for (size_t i = 0; i < run; i++)
+            out[i] = activate(in[i] + more[i], l->act);
+        for (size_t i = run; i < all; i++)
+            out[i] = activate(in[i], l->act);
+    }
 }
 
 // Floats as bfloat16: rounded to the nearest, halves to even.
-static void narrow_values(char *restrict to, const char *restrict from, size_t count)
+static void to_bf16(char *restrict to, const char *restrict from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
@@ -148,40 +155,105 @@ static void narrow_values(char *restrict to, const char *restrict from, size_t c
     }
 }
 
+static uint8_t to_byte(float value, float scale)
+{
+    float q = value / scale + 0.5f;
+
+    return (uint8_t)(q < 0 ? 0 : q > 255 ? 255 : q);
+}
+
+// `count` neighbouring values; with bytes they are a pixel's channels, and scale is theirs.
+static void convert(char *restrict to, enum ls_value to_value, const char *restrict from,
+                    enum ls_value from_value, const float *scale, size_t count)
+{
+    if (to_value == from_value) {
+        copy_pixel(to, from, count * ls_value_size(to_value));
+    } else if (to_value == LS_VALUE_BF16) {
+        to_bf16(to, from, count);
+    } else if (to_value == LS_VALUE_U8) {
+        const float *values = (const float *)(const void *)from;
+
+        for (size_t i = 0; i < count; i++)
+            ((uint8_t *)to)[i] = to_byte(values[i], scale[i]);
+    } else {
+        float *values = (float *)(void *)to;
+
+        assert(from_value == LS_VALUE_U8); // nothing widens bfloat16
+        for (size_t i = 0; i < count; i++)
+            values[i] = scale[i] * ((const uint8_t *)from)[i];
+    }
+}
+
 static void narrow(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_place *p = &plan->place[step->node];
+    char *to = (char *)base + ls_plan_at(plan, p->narrowed, item);
+    const char *from = place_at(plan, step->node, base, item);
+    size_t plane = (size_t)p->h * p->w, c = (size_t)p->c;
 
-    narrow_values((char *)base + ls_plan_at(plan, p->narrowed, item),
-                  place_at(plan, step->node, base, item), (size_t)p->c * p->h * p->w);
+    if (plan->narrow == LS_VALUE_BF16) {
+        to_bf16(to, from, c * plane);
+        return;
+    }
+    if (!p->plain) {
+        for (size_t i = 0; i < plane; i++, to += c, from += c * sizeof(float))
+            convert(to, LS_VALUE_U8, from, LS_VALUE_F32, p->scale, c);
+        return;
+    }
+    for (size_t k = 0; k < c; k++) {
+        const float *values = (const float *)(const void *)from + k * plane;
+
+        for (size_t i = 0; i < plane; i++)
+            ((uint8_t *)to)[i * c + k] = to_byte(values[i], p->scale[k]);
+    }
 }
 
-// The source may hold more than the concatenation, never less; and floats for bfloat16.
+// The rows and columns that `p` stores, out of a place that may store more of them, never less:
+// `from` is its beginning, `to` where its first channel goes.
+static void copy_part(char *to, const struct ls_place *p, const char *from,
+                      const struct ls_place *source, enum ls_value source_value)
+{
+    size_t in = ls_value_size(source_value), out = ls_value_size(p->value);
+    size_t from_row = (size_t)source->w * source->block * in;
+    bool rows =
+        source->block == p->block && (source_value == p->value || p->value == LS_VALUE_BF16);
+    size_t run = (size_t)source->block * (rows ? p->w : 1);
+
+    from += (p->first[0] - source->first[0]) * from_row +
+            (size_t)(p->first[1] - source->first[1]) * source->block * in;
+    for (int cb = 0; cb < source->c / source->block; cb++)
+        for (int y = 0; y < p->h; y++) {
+            const char *line = from + ((size_t)cb * source->h + y) * from_row;
+            char *row = to + ((size_t)cb * p->h + y) * p->w * p->block * out;
+
+            for (size_t x = 0; x < (rows ? 1 : (size_t)p->w); x++)
+                convert(row + x * p->block * out, p->value, line + x * run * in, source_value,
+                        source->scale, run);
+        }
+}
+
 static void copy(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
 {
     const struct ls_net_layer *l = plan->net->node[step->node].layer;
     const struct ls_place *p = &plan->place[step->node], *from = &plan->place[l->from[step->part]];
-    size_t row = (size_t)p->w * plan->block, from_row = (size_t)from->w * plan->block;
-    const char *in = place_at(plan, l->from[step->part], base, item);
     char *to = place_at(plan, step->node, base, item);
+    size_t before = step->part ? (size_t)plan->place[l->from[0]].c : 0; // channels
 
-    if (step->part)
-        to += plan->place[l->from[0]].c / plan->block * p->h * row * p->value_size;
-    in += ((p->first[0] - from->first[0]) * from_row +
-           (size_t)(p->first[1] - from->first[1]) * plan->block) *
-          from->value_size;
-    for (int cb = 0; cb < from->c / plan->block; cb++) {
-        for (int y = 0; y < p->h; y++) {
-            const char *line = in + y * from_row * from->value_size;
+    before *= plan->narrow == LS_VALUE_U8 ? 1 : (size_t)p->h * p->w;
+    copy_part(to + before * ls_value_size(p->value), p,
+              place_at(plan, l->from[step->part], base, item), from, from->value);
+}
 
-            if (from->value_size == p->value_size)
-                memcpy(to, line, row * p->value_size);
-            else
-                narrow_values(to, line, row);
-            to += row * p->value_size;
-        }
-        in += from->h * from_row * from->value_size;
-    }
+static void keep(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
+{
+    int source = plan->net->node[step->node].layer->from[0];
+    const struct ls_place *p = &plan->place[step->node], *from = &plan->place[source];
+    bool narrowed = from->narrowed >= 0 && p->value == LS_VALUE_U8;
+
+    copy_part(place_at(plan, step->node, base, item), p,
+              narrowed ? (char *)base + ls_plan_at(plan, from->narrowed, item)
+                       : place_at(plan, source, base, item),
+              from, narrowed ? LS_VALUE_U8 : from->value);
 }
 
 void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, void *base, int item)
@@ -205,6 +277,9 @@ void ls_loop_step(const struct ls_plan *plan, const struct ls_step *step, void *
     case LS_STEP_NARROW:
         narrow(plan, step, base, item);
         break;
+    case LS_STEP_KEEP:
+        keep(plan, step, base, item);
+        break;
     case LS_STEP_CONV:
         assert(!"dnn.c runs these");
         break;
@@ -217,9 +292,9 @@ void ls_loop_unblock(float *out, const struct ls_plan *plan, int node, const voi
     const char *at = (const char *)base + ls_plan_at(plan, p->buffer, item) + p->offset;
     const float *in = (const float *)(const void *)at;
     size_t plane = (size_t)p->h * p->w;
-    int block = plan->block;
+    int block = p->block;
 
-    assert(p->value_size == sizeof *in);
+    assert(p->value == LS_VALUE_F32);
     for (int c = 0; c < plan->net->node[node].c_out; c++) {
         const float *from = in + p->channel[c] / block * plane * block + p->channel[c] % block;
 

@@ -53,7 +53,7 @@ static void touch_step(struct ls_plan *plan, int idx)
 
     if (step->kind == LS_STEP_NARROW)
         touch(&plan->buffer[plan->place[step->node].narrowed], idx);
-    else if (step->bf16 && plan->place[l->from[0]].narrowed >= 0)
+    else if ((step->narrow || step->kind == LS_STEP_KEEP) && plan->place[l->from[0]].narrowed >= 0)
         touch(&plan->buffer[plan->place[l->from[0]].narrowed], idx);
     else if (step->kind == LS_STEP_WEAVE)
         for (int i = 0; i < l->stride[0] * l->stride[1]; i++)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A step's weights in the order of its ordinary convolution: channels at their stored places, taps
-// of a transposed convolution sorted into its phase (plan.h). Any thread.
+// of a transposed convolution sorted into its phase (plan.h); as floats, or as signed bytes. Any
+// thread.
 #include "plan.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 struct packing {
@@ -45,7 +47,8 @@ static void pack_ordinary(const struct packing *p)
 static void pack_product(const struct packing *p)
 {
     const struct ls_net_node *n = p->node;
-    int taps = n->layer->kernel[0] * n->layer->kernel[1], block = p->plan->block;
+    int taps = n->layer->kernel[0] * n->layer->kernel[1];
+    int block = p->plan->place[p->step->node].block;
 
     for (int o = 0; o < n->c_out; o++) {
         for (int t = 0; t < taps; t++) {
@@ -112,4 +115,57 @@ int ls_plan_weights(float **weight, float **bias, const struct ls_plan *plan,
     *weight = p.weight;
     *bias = p.bias;
     return 0;
+}
+
+// One channel of a result: what its weights are multiplied with is taken in, the largest becomes
+// 127.
+static void narrow_channel(struct ls_plan_bytes *b, int o, float *weight,
+                           const struct ls_plan *plan, const struct ls_step *step)
+{
+    const struct ls_place *from = &plan->place[plan->net->node[step->node].layer->from[0]];
+    const struct ls_place *to = &plan->place[step->node];
+    int taps = step->conv.kernel[0] * step->conv.kernel[1];
+    float largest = 0, unit;
+
+    if (step->keep) // is added
+        weight[o * taps + taps / 2] -= 1;
+    for (int i = 0; i < step->conv.c_in; i++)
+        for (int t = 0; t < taps; t++) {
+            float *w = &weight[i * taps + t];
+
+            *w *= from->scale[i];
+            largest = fmaxf(largest, fabsf(*w));
+        }
+    unit = largest > 0 ? largest / 127 : 1;
+    for (int i = 0; i < step->conv.c_in * taps; i++)
+        b->weight[(size_t)o * step->conv.c_in * taps + i] = (int8_t)lrintf(weight[i] / unit);
+    b->bias[o] /= unit;
+    b->scale[o] = to->value == LS_VALUE_U8 ? unit / to->scale[0] : unit;
+}
+
+int ls_plan_bytes(struct ls_plan_bytes *out, const struct ls_plan *plan, const struct ls_step *step,
+                  struct ls_err *err)
+{
+    const struct ls_conv_shape *s = &step->conv;
+    size_t per_output = (size_t)s->c_in * s->kernel[0] * s->kernel[1], count = (size_t)s->c_out;
+    float *weight = NULL, *bias = NULL;
+    int r = ls_plan_weights(&weight, &bias, plan, step, err);
+
+    if (r < 0)
+        return r;
+    out->scale = malloc(2 * count * sizeof(float) + count * per_output);
+    if (!out->scale) {
+        r = ls_fail(err, LS_ENOMEM, "no memory for a layer's weights");
+        goto done;
+    }
+    out->bias = out->scale + count;
+    out->weight = (int8_t *)(out->bias + count);
+    for (size_t o = 0; o < count; o++) {
+        out->bias[o] = bias[o];
+        narrow_channel(out, (int)o, weight + o * per_output, plan, step);
+    }
+done:
+    free(weight);
+    free(bias);
+    return r;
 }

@@ -10,6 +10,7 @@
 
 #include "cut.h"
 #include "memory.h"
+#include "values.h"
 
 static int round_up(int value, int unit)
 {
@@ -34,7 +35,6 @@ static int place_shape(struct ls_plan *plan, int idx, struct ls_err *err)
     const struct ls_place *b = layer->from[1] < 0 || !a ? NULL : &plan->place[layer->from[1]];
     int a_count = a ? plan->net->node[layer->from[0]].c_out : 0;
 
-    p->value_size = sizeof(float);
     p->h = p->end[0] - p->first[0];
     p->w = p->end[1] - p->first[1];
     p->channel = malloc(sizeof *p->channel * (size_t)node->c_out);
@@ -90,17 +90,17 @@ static void place_buffers(struct ls_plan *plan)
     for (int i = plan->net->node_count - 1; i >= 0; i--) {
         const struct ls_net_layer *layer = plan->net->node[i].layer;
         struct ls_place *p = &plan->place[i];
-        size_t plane = (size_t)p->h * p->w * p->value_size;
+        size_t plane = (size_t)p->h * p->w * ls_value_size(p->value);
 
         if (p->buffer < 0)
             p->buffer = add_buffer(plan, (size_t)p->c * plane);
-        if (layer->op != LS_NET_CONCAT)
+        if (layer->op != LS_NET_CONCAT || plan->narrow == LS_VALUE_U8)
             continue;
         for (int k = 0; k < 2; k++) {
             struct ls_place *source = &plan->place[layer->from[k]];
 
             if (source->buffer >= 0 || source->h != p->h || source->w != p->w ||
-                source->value_size != p->value_size)
+                source->value != p->value)
                 continue; // part of another one, larger, or to be narrowed: copied
             source->buffer = p->buffer;
             source->offset = p->offset + (k ? (size_t)plan->place[layer->from[0]].c * plane : 0);
@@ -117,7 +117,7 @@ static struct ls_step *add_step(struct ls_plan *plan, enum ls_step_kind kind, in
     return step;
 }
 
-static struct ls_conv_shape conv_shape(const struct ls_plan *plan, int idx)
+struct ls_conv_shape ls_plan_shape(const struct ls_plan *plan, int idx)
 {
     const struct ls_net_node *node = &plan->net->node[idx];
     const struct ls_net_layer *layer = node->layer;
@@ -145,42 +145,6 @@ static struct ls_conv_shape conv_shape(const struct ls_plan *plan, int idx)
     return s;
 }
 
-// What reads the network's inputs does so in floats: they are bytes, which bfloat16 has not all of,
-// and go far through the network.
-static bool in_floats(const struct ls_plan *plan, int idx)
-{
-    const struct ls_net_layer *l = plan->net->node[idx].layer;
-    struct ls_conv_shape shape;
-
-    if (!plan->bf16 || (l->op != LS_NET_CONV && l->op != LS_NET_TCONV))
-        return l->op != LS_NET_CONCAT;
-    shape = conv_shape(plan, idx);
-    shape.h_out = plan->net->node[idx].h_out; // a cut decides nothing
-    shape.w_out = plan->net->node[idx].w_out;
-    return l->op == LS_NET_CONV && (plan->place[l->from[0]].plain || plan->wants_floats(&shape));
-}
-
-// Which results are floats: outputs, inputs, what is made in floats or read so. Consumers come
-// before sources here.
-static void find_types(struct ls_plan *plan)
-{
-    for (int i = plan->net->node_count - 1; i >= 0; i--)
-        if (!plan->net->node[i].layer->output && plan->net->node[i].layer->op != LS_NET_INPUT)
-            plan->place[i].value_size = 2;
-    for (int i = plan->net->node_count - 1; i >= 0; i--) {
-        const struct ls_net_layer *l = plan->net->node[i].layer;
-        bool floats = in_floats(plan, i);
-
-        if (floats)
-            plan->place[i].value_size = sizeof(float);
-        if (l->op == LS_NET_CONCAT)
-            floats = plan->place[i].value_size == sizeof(float);
-        for (int k = 0; k < 2 && floats; k++)
-            if (l->from[k] >= 0)
-                plan->place[l->from[k]].value_size = sizeof(float);
-    }
-}
-
 // Phase `parity` of a transposed convolution along one axis: output 's t + parity' reads input
 // 't + q - j' with tap 'k0 + s j', an ordinary convolution with the taps in reverse order.
 static bool phase_axis(struct ls_conv_shape *s, int d, int parity, int in, int *out)
@@ -205,15 +169,17 @@ static bool is_product(const struct ls_conv_shape *s)
            s->h_out == s->kernel[0] && s->w_out == s->kernel[1];
 }
 
-// A convolution of bfloat16 reads a copy where its source is floats; made once, before the first.
+// A convolution of narrow numbers reads a copy where its source is floats; made once, before the
+// first.
 static void narrow_source(struct ls_plan *plan, int idx)
 {
     int source = plan->net->node[idx].layer->from[0];
     struct ls_place *from = &plan->place[source];
 
-    if (!plan->bf16 || in_floats(plan, idx) || from->value_size == 2 || from->narrowed >= 0)
+    if (!ls_values_narrow(plan, idx) || from->value == plan->narrow || from->narrowed >= 0)
         return;
-    from->narrowed = add_buffer(plan, (size_t)from->c * from->h * from->w * 2);
+    from->narrowed =
+        add_buffer(plan, (size_t)from->c * from->h * from->w * ls_value_size(plan->narrow));
     add_step(plan, LS_STEP_NARROW, source);
 }
 
@@ -221,14 +187,14 @@ static struct ls_step *add_conv(struct ls_plan *plan, int idx)
 {
     struct ls_step *step = add_step(plan, LS_STEP_CONV, idx);
 
-    step->bf16 = plan->bf16 && !in_floats(plan, idx);
+    step->narrow = ls_values_narrow(plan, idx);
     return step;
 }
 
 static int transposed_steps(struct ls_plan *plan, int idx, struct ls_err *err)
 {
     const struct ls_net_layer *layer = plan->net->node[idx].layer;
-    struct ls_conv_shape whole = conv_shape(plan, idx);
+    struct ls_conv_shape whole = ls_plan_shape(plan, idx);
     int phase_count = layer->stride[0] * layer->stride[1], first;
     struct ls_step *step;
 
@@ -257,8 +223,8 @@ static int transposed_steps(struct ls_plan *plan, int idx, struct ls_err *err)
         step->phase = phase_count > 1;
         step->target = idx;
         if (step->phase)
-            step->target =
-                add_buffer(plan, (size_t)s.c_out * s.h_out * s.w_out * plan->place[idx].value_size);
+            step->target = add_buffer(plan, (size_t)s.c_out * s.h_out * s.w_out *
+                                                ls_value_size(plan->place[idx].value));
         step->conv = s;
     }
     if (phase_count > 1)
@@ -271,9 +237,19 @@ static bool in_place(const struct ls_plan *plan, int idx, int k)
 {
     const int *from = plan->net->node[idx].layer->from;
     const struct ls_place *p = &plan->place[idx], *source = &plan->place[from[k]];
-    size_t first = k ? (size_t)plan->place[from[0]].c * p->h * p->w * p->value_size : 0;
+    size_t first = k ? (size_t)plan->place[from[0]].c * p->h * p->w * ls_value_size(p->value) : 0;
 
     return source->buffer == p->buffer && source->offset == p->offset + first;
+}
+
+// A residual of bytes is added; all others are folded into the weights.
+static bool keeps(const struct ls_plan *plan, int idx)
+{
+    const struct ls_net_node *node = &plan->net->node[idx];
+    const struct ls_place *from = &plan->place[node->layer->from[0]];
+
+    return plan->narrow == LS_VALUE_U8 && node->layer->residual && ls_values_narrow(plan, idx) &&
+           from->c == plan->place[idx].c && is_identity(from, node->c_in);
 }
 
 static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
@@ -291,9 +267,12 @@ static int node_steps(struct ls_plan *plan, int idx, struct ls_err *err)
     case LS_NET_CONV:
     case LS_NET_DWCONV:
         narrow_source(plan, idx);
+        if (keeps(plan, idx))
+            add_step(plan, LS_STEP_KEEP, idx);
         step = add_conv(plan, idx);
+        step->keep = keeps(plan, idx);
         step->target = idx;
-        step->conv = conv_shape(plan, idx);
+        step->conv = ls_plan_shape(plan, idx);
         break;
     case LS_NET_TCONV:
         return transposed_steps(plan, idx, err);
@@ -322,7 +301,7 @@ static int count_steps_max(const struct ls_net *net)
     for (int i = 0; i < net->node_count; i++) {
         const struct ls_net_layer *l = net->node[i].layer;
 
-        count += l->op == LS_NET_TCONV ? l->stride[0] * l->stride[1] + 2 : 2; // narrowing and all
+        count += l->op == LS_NET_TCONV ? l->stride[0] * l->stride[1] + 2 : 3; // narrowing and all
     }
     return count;
 }
@@ -338,7 +317,7 @@ int ls_plan_new(struct ls_plan **out, const struct ls_net *net, const struct ls_
     plan->net = net;
     plan->block = params->block;
     plan->items_max = params->items_max;
-    plan->bf16 = params->bf16;
+    plan->narrow = params->narrow;
     plan->wants_floats = params->wants_floats;
     plan->place = calloc((size_t)net->node_count, sizeof *plan->place);
     plan->step = calloc((size_t)steps_max, sizeof *plan->step);
@@ -352,11 +331,12 @@ int ls_plan_new(struct ls_plan **out, const struct ls_net *net, const struct ls_
     for (int i = 0; i < net->node_count && !r; i++) {
         plan->place[i].buffer = plan->place[i].narrowed = -1;
         r = place_shape(plan, i, err);
+        plan->place[i].block = plan->narrow == LS_VALUE_U8 ? plan->place[i].c : plan->block;
     }
+    if (!r)
+        r = ls_values_plan(plan, params, err);
     if (r)
         goto done;
-    if (plan->bf16)
-        find_types(plan);
     place_buffers(plan);
     for (int i = 0; i < net->node_count && !r; i++)
         r = node_steps(plan, i, err);
@@ -378,14 +358,21 @@ void ls_plan_free(struct ls_plan **plan)
 
     if (!p)
         return;
-    for (int i = 0; p->place && i < p->net->node_count; i++)
+    for (int i = 0; p->place && i < p->net->node_count; i++) {
         free(p->place[i].channel);
+        free(p->place[i].scale);
+    }
     free(p->place);
     free(p->step);
     free(p->segment);
     free(p->buffer);
     free(p);
     *plan = NULL;
+}
+
+size_t ls_value_size(enum ls_value value)
+{
+    return value == LS_VALUE_F32 ? 4 : value == LS_VALUE_BF16 ? 2 : 1;
 }
 
 size_t ls_plan_at(const struct ls_plan *plan, int buffer, int item)

@@ -309,13 +309,13 @@ static void bench_model(const struct bench_params *asked, struct bench_case *c, 
 {
     static const struct {
         const char *back_end, *arithmetic;
-    } usual[] = {{"ref", NULL}, {"cpu", NULL}, {"cpu", "bf16"}};
+    } usual[] = {{"ref", NULL}, {"cpu", "fp32"}, {"cpu", "bf16"}, {"cpu", "int8"}};
     static const char *const arithmetics[] = {"fp16", "tf32", "fp32"};
     double rate[OPERATIONS + 1] = {0};
     bool generate_only = c->generate_only;
 
     if (!by_wall)
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             if (asked->back_end && strcmp(asked->back_end, usual[i].back_end) != 0)
                 continue;
             c->back_end = usual[i].back_end;

@@ -323,7 +323,7 @@ static void check_back_end(const char *name, const char *module, const struct su
 
         if (only && strcmp(only, s.name) != 0)
             continue;
-        if (s.arithmetic && !strcmp(s.arithmetic, "bf16") && !ls_dnn_has_bf16()) {
+        if (s.arithmetic && !strcmp(s.arithmetic, "bf16") && !ls_dnn_has(LS_VALUE_BF16)) {
             printf("SKIP: %s: this processor does not multiply bfloat16\n", s.name);
             continue;
         }

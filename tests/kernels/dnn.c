@@ -97,7 +97,7 @@ struct net_case {
     struct ls_net_params params;
     struct widths widths;
     double most; // relative to the largest value; each row of sums in another order adds 1e-6 or so
-    bool bf16;
+    enum ls_value narrow;
 };
 
 // [ITEMS][node] random numbers.
@@ -158,7 +158,7 @@ static void run(struct ls_dnn_lane *lane, struct buffers *b, int first, int coun
         for (int i = 0; i < b->input_count; i++)
             memcpy(ls_dnn_input(lane, i, n), b->input[i] + (size_t)(first + n) * b->input_size[i],
                    b->input_size[i] * sizeof(float));
-    if (!CHECK(ls_dnn_run(lane, count, &err) == 0, name))
+    if (!CHECK(ls_dnn_run(lane, &(struct ls_dnn_job){.count = count}, &err) == 0, name))
         printf("%s\n", err.text);
     for (int n = 0; n < count; n++)
         for (int i = 0; i < b->output_count; i++)
@@ -183,15 +183,16 @@ static void compare(const struct net_case *c, const struct buffers *b)
 
 // The same comes out when what is around it is not made.
 static void check_part(const struct net_case *c, const struct ls_net *net,
-                       const struct ls_dnn *whole, const struct buffers *b,
+                       const struct ls_dnn *whole, const float *range, const struct buffers *b,
                        const struct ls_dnn_part *part)
 {
     struct ls_dnn_params params = {.items_max = 1,
                                    .first = {part->first[0], part->first[1]},
                                    .end = {part->end[0], part->end[1]},
                                    .weights_of = whole,
-                                   .bf16 = c->bf16};
-    double most = c->bf16 ? c->most : 1e-4; // a rounding may fall to the other side
+                                   .narrow = c->narrow,
+                                   .range = range};
+    double most = c->narrow ? c->most : 1e-4; // a rounding may fall to the other side
     struct ls_dnn *dnn = NULL;
     struct ls_dnn_lane *lane = NULL;
     struct ls_err err = {0};
@@ -208,7 +209,7 @@ static void check_part(const struct net_case *c, const struct ls_net *net,
         ls_dnn_use(lane, 1);
         for (int i = 0; i < b->input_count; i++)
             memcpy(ls_dnn_input(lane, i, 0), b->input[i], b->input_size[i] * sizeof(float));
-        CHECK(ls_dnn_run(lane, 1, &err) == 0, row);
+        CHECK(ls_dnn_run(lane, &(struct ls_dnn_job){.count = 1}, &err) == 0, row);
     }
     for (int i = 0; i < net->node_count && lane; i++) {
         const struct ls_net_node *n = &net->node[i];
@@ -238,27 +239,99 @@ static void check_part(const struct net_case *c, const struct ls_net *net,
 }
 
 static void check_cuts(const struct net_case *c, const struct ls_net *net,
-                       const struct ls_dnn *whole, const struct buffers *b)
+                       const struct ls_dnn *whole, const float *range, const struct buffers *b)
 {
     int height = 1 << 20, width = 1 << 20;
+    // Kernels of bytes take milliseconds each to make.
+    int stride = c->narrow == LS_VALUE_U8 && net->node_count > ROWS_MAX ? 8 : 1;
 
     for (int i = 0; i < net->node_count; i++)
         if (net->node[i].layer->output) {
             height = net->node[i].h_out < height ? net->node[i].h_out : height;
             width = net->node[i].w_out < width ? net->node[i].w_out : width;
         }
-    for (int i = 1; i < height; i += i < 12 ? 1 : 7)
-        check_part(c, net, whole, b, &(struct ls_dnn_part){{i, 0}, {0, 0}});
-    for (int i = 1; i < width; i += i < 6 ? 1 : 5) {
-        check_part(c, net, whole, b, &(struct ls_dnn_part){{0, i}, {0, 0}});
-        check_part(c, net, whole, b, &(struct ls_dnn_part){{0, 0}, {0, i}});
-        check_part(c, net, whole, b,
+    for (int i = 1; i < height; i += stride * (i < 12 ? 1 : 7))
+        check_part(c, net, whole, range, b, &(struct ls_dnn_part){{i, 0}, {0, 0}});
+    for (int i = 1; i < width; i += stride * (i < 6 ? 1 : 5)) {
+        check_part(c, net, whole, range, b, &(struct ls_dnn_part){{0, i}, {0, 0}});
+        check_part(c, net, whole, range, b, &(struct ls_dnn_part){{0, 0}, {0, i}});
+        check_part(c, net, whole, range, b,
                    &(struct ls_dnn_part){{height / 3, (i - 1) / 2}, {height - height / 4, i}});
     }
 }
 
+// What results reach, as lipstream-calibrate finds it. Inputs have a sign and stay floats.
+struct reach {
+    const struct ls_net *net;
+    float range[128];
+};
+
+static void see(void *user, int node, const float *values, size_t count)
+{
+    struct reach *r = user;
+
+    for (size_t i = 0; i < count; i++)
+        if (r->net->node[node].layer->act == LS_ACT_RELU)
+            r->range[node] = fmaxf(r->range[node], values[i]);
+}
+
+static int find_reach(struct reach *reach, const struct ls_net *net, struct buffers *b,
+                      struct ls_err *err)
+{
+    struct ls_dnn *dnn = NULL;
+    struct ls_dnn_lane *lane = NULL;
+    int r = ls_dnn_new(&dnn, net, &(struct ls_dnn_params){.items_max = ITEMS}, err);
+
+    reach->net = net;
+    if (r == 0)
+        r = ls_dnn_lane_new(&lane, (const struct ls_dnn *[]){dnn}, 1, err);
+    for (int n = 0; n < ITEMS && r == 0; n++)
+        for (int i = 0; i < b->input_count; i++)
+            memcpy(ls_dnn_input(lane, i, n), b->input[i] + (size_t)n * b->input_size[i],
+                   b->input_size[i] * sizeof(float));
+    if (r == 0)
+        r = ls_dnn_run(lane, &(struct ls_dnn_job){.count = ITEMS, .seen = see, .user = reach}, err);
+    ls_dnn_lane_free(&lane);
+    ls_dnn_free(&dnn);
+    return r;
+}
+
+// Items whose first input is known give the same bytes, whatever stands in its place.
+static void check_records(const struct net_case *c, struct ls_dnn_lane *lane,
+                          const struct ls_dnn *dnn, struct buffers *b)
+{
+    size_t size = ls_dnn_record_size(dnn);
+    struct ls_dnn_record record[ITEMS];
+    struct ls_dnn_job job = {.count = ITEMS, .record = record};
+    char *memory = size ? aligned_alloc(64, ITEMS * size) : NULL;
+    struct ls_err err = {0};
+
+    if (!size)
+        return;
+    for (int i = 0; i < ITEMS; i++)
+        record[i] = (struct ls_dnn_record){.at = memory + i * size};
+    for (int pass = 0; pass < 2; pass++) {
+        for (int n = 0; n < ITEMS; n++)
+            for (int i = 0; i < b->input_count; i++)
+                for (size_t k = 0; k < b->input_size[i]; k++)
+                    ls_dnn_input(lane, i, n)[k] =
+                        i == 0 && pass ? 9 : b->input[i][(size_t)n * b->input_size[i] + k];
+        CHECK(ls_dnn_run(lane, &job, &err) == 0, c->name);
+        for (int n = 0; n < ITEMS; n++)
+            CHECK(record[n].known, c->name);
+        for (int n = 0; n < ITEMS; n++)
+            for (int i = 0; i < b->output_count; i++)
+                ls_dnn_output(b->got[1][i] + (size_t)n * b->output_size[i], NULL, lane, i, n);
+        for (int i = 0; i < b->output_count; i++)
+            CHECK(!memcmp(b->got[0][i], b->got[1][i], ITEMS * b->output_size[i] * sizeof(float)),
+                  c->name);
+    }
+    free(memory);
+}
+
 static void check_type(const struct net_case *c)
 {
+    struct reach reach = {0};
     struct ls_weights *w = NULL;
     struct ls_net *net = NULL;
     struct ls_dnn *dnn = NULL;
@@ -273,18 +346,24 @@ static void check_type(const struct net_case *c)
     if (r == 0)
         r = ls_net_plan(&net, c->spec, w, &c->params, &err);
     if (r == 0)
-        r = ls_dnn_new(&dnn, net, &(struct ls_dnn_params){.items_max = ITEMS, .bf16 = c->bf16},
-                       &err);
+        buffers_init(&b, net);
+    if (r == 0 && c->narrow == LS_VALUE_U8)
+        r = find_reach(&reach, net, &b, &err);
+    if (r == 0)
+        r = ls_dnn_new(
+            &dnn, net,
+            &(struct ls_dnn_params){.items_max = ITEMS, .narrow = c->narrow, .range = reach.range},
+            &err);
     if (r == 0)
         r = ls_dnn_lane_new(&lane, (const struct ls_dnn *[]){dnn}, 1, &err);
     if (r == 0) {
-        buffers_init(&b, net);
         r = ls_ref_net_run(net, (const float *const *)b.input, b.want, ITEMS, &err);
         run(lane, &b, 0, ITEMS, 0, c->name);
         for (int i = 0; i < ITEMS; i++)
             run(lane, &b, i, 1, 1, c->name);
         compare(c, &b);
-        check_cuts(c, net, dnn, &b);
+        check_records(c, lane, dnn, &b);
+        check_cuts(c, net, dnn, reach.range, &b);
     }
     if (!CHECK(r == 0, c->name))
         printf("%s: %s\n", c->name, err.text);
@@ -296,20 +375,28 @@ static void check_type(const struct net_case *c)
 }
 
 // bf16: a product's factors are wrong by up to 2^-9 each, and so is every result: sums of many
-// layers by some of that.
+// layers by some of that. int8: by half a step of 255, weights by one of 254.
 static void check_case(const struct net_case *c)
 {
-    struct net_case short_ = *c;
-    char name[80];
+    static const struct {
+        const char *name;
+        enum ls_value narrow;
+        double most;
+    } types[] = {{"bf16", LS_VALUE_BF16, 0.03}, {"int8", LS_VALUE_U8, 0.06}};
 
     check_type(c);
-    if (!ls_dnn_has_bf16())
-        return;
-    snprintf(name, sizeof name, "%s, bf16", c->name);
-    short_.name = name;
-    short_.most = 0.03;
-    short_.bf16 = true;
-    check_type(&short_);
+    for (int i = 0; i < 2; i++) {
+        struct net_case narrow = *c;
+        char name[80];
+
+        if (!ls_dnn_has(types[i].narrow))
+            continue;
+        snprintf(name, sizeof name, "%s, %s", c->name, types[i].name);
+        narrow.name = name;
+        narrow.most = types[i].most;
+        narrow.narrow = types[i].narrow;
+        check_type(&narrow);
+    }
 }
 
 static int count_rows(const struct ls_net_layer *layer)
@@ -341,8 +428,10 @@ int main(void)
         .input = {{6, LS_FACE_SIZE, LS_FACE_SIZE}, {1, LS_MEL_BANDS, LS_MEL_WINDOW}},
         .fold_residual = true};
 
-    if (!ls_dnn_has_bf16())
+    if (!ls_dnn_has(LS_VALUE_BF16))
         printf("SKIP: bf16: this processor does not multiply bfloat16\n");
+    if (!ls_dnn_has(LS_VALUE_U8))
+        printf("SKIP: int8: this processor does not multiply bytes\n");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct ls_net_spec spec = {
             .name = rows[i].name, .layer = rows[i].layer, .layer_count = count_rows(rows[i].layer)};
@@ -359,11 +448,13 @@ int main(void)
     }
     for (int i = 0; i < ls_yunet.layer_count; i++)
         yunet[i] = yunet_width(ls_yunet.layer, i, yunet);
-    check_type(&(struct net_case){"YuNet", &ls_yunet, yunet_params, {yunet, 0}, 4e-5, false});
-    check_case(&(struct net_case){"Wav2Lip, 24 wide", &ls_wav2lip, small, {NULL, 24}, 4e-5, false});
+    check_type(
+        &(struct net_case){"YuNet", &ls_yunet, yunet_params, {yunet, 0}, 4e-5, LS_VALUE_F32});
+    check_case(
+        &(struct net_case){"Wav2Lip, 24 wide", &ls_wav2lip, small, {NULL, 24}, 4e-5, LS_VALUE_F32});
     small.input[0].c = 3;
     small.input[0].h = small.input[0].w = LS_BLAZEFACE_SIZE / 2;
-    check_type(
-        &(struct net_case){"BlazeFace, 20 wide", &ls_blazeface, small, {NULL, 20}, 4e-5, false});
+    check_type(&(struct net_case){
+        "BlazeFace, 20 wide", &ls_blazeface, small, {NULL, 20}, 4e-5, LS_VALUE_F32});
     return check_done();
 }
