@@ -105,8 +105,8 @@ struct ls_backend_params {
                                   // the back end's own choice (ls_backend_batch_max)
     const char *arithmetic;       // "auto" or NULL, "fp32", "tf32", "fp16", "bf16", "int8": the
                                   // generator's; a back end refuses what it cannot do. "auto" on a
-                            // processor: what it multiplies itself of int8 (with a calibration),
-                            // bf16, fp32
+    // processor: what it multiplies itself of int8 (with a calibration),
+    // bf16, fp32
     const struct ls_calibration *calibration; // of the model's generator, for "int8"; NULL: none
     struct ls_ranges *ranges; // of the cpu with "fp32" or "auto", which is fp32 then: is told what
                               // every result of the generator reaches; NULL: nobody

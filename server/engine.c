@@ -39,12 +39,16 @@ static void on_wait(const char *why)
     ls_log(LS_LOG_INFO, "device", NULL, 0, "%s", why);
 }
 
-void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_options *opt)
+void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_engine *engine)
 {
+    const struct ls_options *opt = &engine->opt;
+
     *out = (struct ls_backend_params){
         .name = opt->backend,
         .batch_max = (int)opt->batch_max,
         .arithmetic = opt->arithmetic,
+        .calibration = engine->calibration,
+        .ranges = engine->ranges,
         .module = text_or_null(opt->cuda_module),
         .cache = strcmp(opt->plan_cache, "none") != 0 ? text_or_null(opt->plan_cache) : NULL,
         .on_wait = on_wait,
@@ -53,13 +57,28 @@ void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_opt
     };
 }
 
+static int open_model(struct ls_engine *e, struct ls_err *err)
+{
+    struct ls_model_params params = {.generator_path = text_or_null(e->opt.model),
+                                     .detector_path = text_or_null(e->opt.detector),
+                                     .seed = 1};
+    int r = ls_model_open(&e->model, &params, err);
+
+    if (r < 0 || !e->opt.calibration[0])
+        return r;
+    e->calibration = malloc(sizeof *e->calibration);
+    if (!e->calibration)
+        return ls_fail(err, LS_ENOMEM, "a calibration");
+    return ls_calibration_open(e->calibration, e->opt.calibration, e->model->generator, err);
+}
+
 // What the back end decided stands in the options from here on.
 static int open_backend(struct ls_engine *e, struct ls_err *err)
 {
     struct ls_backend_params params;
     int lanes, r;
 
-    ls_engine_backend_params(&params, &e->opt);
+    ls_engine_backend_params(&params, e);
     params.model = e->model;
     r = ls_backend_open(&e->backend, &params, err);
     if (r < 0)
@@ -75,11 +94,10 @@ static int open_backend(struct ls_engine *e, struct ls_err *err)
     return 0;
 }
 
-int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct ls_options *opt,
-                   struct ls_err *err)
+static int open_engine(struct ls_engine **out, struct uv_loop_s *loop, const struct ls_options *opt,
+                       bool seeing, struct ls_err *err)
 {
     struct ls_engine *e = calloc(1, sizeof(*e));
-    struct ls_model_params model = {.seed = 1};
     int r;
 
     if (!e)
@@ -87,8 +105,6 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     e->loop = loop;
     e->opt = *opt;
     replace_auto(&e->opt);
-    model.generator_path = text_or_null(opt->model);
-    model.detector_path = text_or_null(opt->detector);
     e->metrics = ls_metrics_new();
     r = e->metrics ? 0 : ls_fail(err, LS_ENOMEM, "metrics");
     if (r == 0)
@@ -96,7 +112,9 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     if (r == 0)
         r = ls_pool_open(&e->pool, loop, (int)e->opt.pool_threads, err);
     if (r == 0)
-        r = ls_model_open(&e->model, &model, err);
+        r = open_model(e, err);
+    if (r == 0 && seeing)
+        r = ls_ranges_new(&e->ranges, e->model->generator, err);
     if (r == 0)
         r = open_backend(e, err);
     if (r == 0)
@@ -111,6 +129,18 @@ int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct 
     else
         *out = e;
     return r;
+}
+
+int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop, const struct ls_options *opt,
+                   struct ls_err *err)
+{
+    return open_engine(out, loop, opt, false, err);
+}
+
+int ls_engine_open_seeing(struct ls_engine **out, struct uv_loop_s *loop,
+                          const struct ls_options *opt, struct ls_err *err)
+{
+    return open_engine(out, loop, opt, true, err);
 }
 
 void ls_engine_close(struct ls_engine **engine)
@@ -133,6 +163,8 @@ void ls_engine_close(struct ls_engine **engine)
     ls_video_device_close(&e->video);
     ls_backend_close(&e->backend);
     ls_model_close(&e->model);
+    ls_ranges_free(&e->ranges);
+    free(e->calibration);
     ls_metrics_free(&e->metrics);
     free(e);
 }

@@ -25,6 +25,8 @@ struct ls_engine {
     struct uv_loop_s *loop;
     struct ls_options opt; // with 0 ("auto") values replaced
     struct ls_model *model;
+    struct ls_calibration *calibration; // NULL: none
+    struct ls_ranges *ranges;           // NULL: nobody asks what results reach
     struct ls_backend *backend;
     struct ls_batch *batch;        // the device queue and its threads
     struct ls_video_device *video; // NULL: the back end has no memory for frames
@@ -42,11 +44,14 @@ struct ls_engine {
 // loop and opt are borrowed for the call (opt is copied).
 LS_MUST int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop,
                            const struct ls_options *opt, struct ls_err *err);
+// The same, computing in floats, and `ranges` sees what the generator's results reach.
+LS_MUST int ls_engine_open_seeing(struct ls_engine **out, struct uv_loop_s *loop,
+                                  const struct ls_options *opt, struct ls_err *err);
 // No session may be left; stops threads and processes. Run the loop afterwards until it has no
 // handles.
 void ls_engine_close(struct ls_engine **engine);
 // What the options say of the back end; the model is still to be filled in.
-void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_options *opt);
+void ls_engine_backend_params(struct ls_backend_params *out, const struct ls_engine *engine);
 // A line for people: back end, device, lanes, arithmetic.
 void ls_engine_describe(const struct ls_engine *engine, char *text, int size);
 

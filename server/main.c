@@ -25,23 +25,13 @@
 #include "server/metrics.h"
 #include "server/notify.h"
 #include "server/options.h"
+#include "server/places.h"
 #include "server/rpc.h"
 #include "server/rpc_status.h"
 #include "server/tls.h"
 #include "server/video_device.h"
 
-enum { EXIT_USAGE = 2, PATH_SIZE = 4096, LOOK_MS = 500, LOADING_LOOK_MS = 20 };
-
-// Where the files lie that no flag names, in the order of the search: %s is the program's folder.
-static const char *const model_places[] = {"%s/../share/lipstream/lipstream_demo_fp16.safetensors",
-                                           LS_SOURCE_DIR
-                                           "/kernels/demo/lipstream_demo_fp16.safetensors"};
-static const char *const detector_places[] = {"%s/detector.safetensors", "%s/blazeface.safetensors",
-                                              "%s/../blazeface.safetensors",
-                                              "%s/../share/lipstream/blazeface.safetensors"};
-static const char *const decoder_places[] = {"%s/lipstream-decode"};
-static const char *const module_places[] = {"%s/liblipstream_cuda.so",
-                                            "%s/../lib/lipstream/liblipstream_cuda.so"};
+enum { EXIT_USAGE = 2, LOOK_MS = 500, LOADING_LOOK_MS = 20 };
 
 struct server {
     uv_loop_t loop;
@@ -56,66 +46,6 @@ struct server {
     int signal_count;
     bool device_lost;
 };
-
-static void find(const char **option, char path[PATH_SIZE], const char *folder,
-                 const char *const *places, size_t count)
-{
-    if (**option)
-        return;
-    for (size_t i = 0; i < count; i++) {
-        const char *mark = strstr(places[i], "%s");
-
-        if (mark)
-            snprintf(path, PATH_SIZE, "%s%s", folder, mark + 2);
-        else
-            snprintf(path, PATH_SIZE, "%s", places[i]);
-        if (!access(path, R_OK)) {
-            *option = path;
-            return;
-        }
-    }
-}
-
-// Plans are kept where this user may write: the cache that the environment names, a packager's
-// folder, the user's own. Nowhere else; then a start takes longer.
-static void find_plan_cache(const char **option, char path[PATH_SIZE])
-{
-    static const struct {
-        const char *variable, *folder;
-    } places[] = {{"XDG_CACHE_HOME", ""}, {NULL, "/var/cache/lipstream"}, {"HOME", "/.cache"}};
-
-    for (size_t i = 0; !**option && i < sizeof places / sizeof places[0]; i++) {
-        const char *base = places[i].variable ? getenv(places[i].variable) : "";
-        int size = snprintf(path, PATH_SIZE, "%s%s", base ? base : "", places[i].folder);
-
-        if (path[0] != '/' || size > PATH_SIZE - 32 || access(path, W_OK | X_OK) < 0)
-            continue;
-        snprintf(path + size, (size_t)(PATH_SIZE - size), "/lipstream-plans.bin");
-        *option = path;
-    }
-}
-
-static void find_files(struct ls_options *opt)
-{
-    static char model[PATH_SIZE], detector[PATH_SIZE], decoder[PATH_SIZE], module[PATH_SIZE],
-        plans[PATH_SIZE];
-    char folder[PATH_SIZE] = ".";
-    ssize_t size = readlink("/proc/self/exe", folder, sizeof folder - 1);
-    char *slash;
-
-    folder[size > 0 ? size : 1] = '\0';
-    slash = strrchr(folder, '/');
-    if (slash)
-        *slash = '\0';
-    find(&opt->model, model, folder, model_places, sizeof model_places / sizeof model_places[0]);
-    find(&opt->detector, detector, folder, detector_places,
-         sizeof detector_places / sizeof detector_places[0]);
-    find(&opt->decoder, decoder, folder, decoder_places,
-         sizeof decoder_places / sizeof decoder_places[0]);
-    find(&opt->cuda_module, module, folder, module_places,
-         sizeof module_places / sizeof module_places[0]);
-    find_plan_cache(&opt->plan_cache, plans);
-}
 
 // What must be so before the first thread starts.
 static void prepare_process(const struct ls_options *opt)
@@ -366,7 +296,7 @@ static int check(const struct ls_engine *engine, struct ls_err *err)
     char device[256];
     int r;
 
-    ls_engine_backend_params(&params, &engine->opt);
+    ls_engine_backend_params(&params, engine);
     params.name = ls_backend_name(engine->backend);
     r = ls_model_check(&params, err);
     if (r < 0)
@@ -421,7 +351,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "lipstreamd: %s\n", err.text);
         return EXIT_USAGE;
     }
-    find_files(&opt);
+    ls_places_find(&opt);
     ls_log_init(!strcmp(opt.log_format, "json"));
     switch (action) {
     case LS_DO_HELP:

@@ -32,7 +32,7 @@ enum { ROWS = sizeof rows / sizeof rows[0] };
 static const struct {
     const char *flag, *values; // of texts that are not free
 } choices[] = {{"backend", "ref|cpu|cuda|auto"},
-               {"arithmetic", "auto|fp32|tf32|fp16|bf16"},
+               {"arithmetic", "auto|fp32|tf32|fp16|bf16|int8"},
                {"log-format", "text|json"},
                {"sandbox", "auto|required|none"},
                {"anonymous", "auto|never|loopback|always"}};

@@ -24,7 +24,10 @@
     S(backend, "backend", "auto",                                                                  \
       "ref, cpu, cuda, or auto: cuda where a device answers, else cpu")                            \
     S(arithmetic, "arithmetic", "auto",                                                            \
-      "the generator's: fp32; cpu: bf16; cuda: tf32, fp16; or auto: the back end's choice")        \
+      "the generator's: fp32; cpu: bf16, int8; cuda: tf32, fp16; or auto: on a processor what it " \
+      "multiplies itself of int8 (with --calibration), bf16, fp32")                                \
+    S(calibration, "calibration", "",                                                              \
+      "what lipstream-calibrate wrote for this model; empty: no int8")                             \
     S(cuda_module, "cuda-module", "", "path of liblipstream_cuda.so; empty: beside lipstreamd")    \
     S(plan_cache, "plan-cache", "",                                                                \
       "file of a device's plans; none: no file, made when needed; empty: in the user's cache")     \
@@ -58,7 +61,8 @@
     N(batch_wait_us_max, "batch-wait", 2000, 0, 1000000, "us",                                     \
       "how long a frame may wait for its batch to fill")                                           \
     N(face_cache_bytes, "face-cache-bytes", 268435456, 0, 17179869184, "bytes",                    \
-      "device memory for what is known of faces that come again")                                  \
+      "memory (the device's; on a processor the host's) for what is known of faces that come "     \
+      "again")                                                                                     \
     N(decode_on_device, "decode-on-device", 0, 0, 1, "switch",                                     \
       "1: videos are decoded inside the server, by the device where it can (read the README)")     \
     N(sessions_max, "sessions-max", 16, 1, 4096, "sessions", "streams at once; more are refused")  \

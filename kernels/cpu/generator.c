@@ -309,7 +309,7 @@ static int group_of(const struct ls_cpu_generator *g, const struct ls_generate_j
 
     if (job->exact && job->exact[item])
         return g->narrow == LS_VALUE_F32 ? 0 : EXACT;
-    while (job->part && cut + 1 < CUTS && holds(&cuts[cut + 1], &job->part[item]))
+    while (job->part && !g->ranges && cut + 1 < CUTS && holds(&cuts[cut + 1], &job->part[item]))
         cut++;
     return cut;
 }

@@ -42,7 +42,7 @@ allowed()
     server/worker* | server/encode*.c | server/mux*.c | server/digest.c | server/video_*.c) ours="$kernels|$server|$av" ;;
     server/session_state.h | server/decode_impl.h) ours="$kernels|$server|$uv" ;;
     server/*.h) ours="$kernels|$server" ;;
-    server/main.c | server/loop*.c | server/engine*.c | server/session*.c | server/decode*.c | \
+    server/main.c | server/calibrate.c | server/loop*.c | server/engine*.c | server/session*.c | server/decode*.c | \
         server/batch.c | server/infer.c | server/front*.c | server/pool.c | server/admit.c | server/notify.c) ours="$kernels|$server|$uv" ;;
     server/*) ours="$kernels|$server" ;;
     client/*.h) ours="$client|$proto" ;;

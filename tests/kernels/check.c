@@ -257,9 +257,15 @@ static void check_subject(const char *name, const char *module, const struct sub
 #define BF16_NOISE (8 / 255.0)
 
 static const struct subject cpu_subjects[] = {
-    {"demo", DEMO, NULL, {9, 4, 1 / 255.0}, NULL, true, NO_FACES},
-    {"seeded small", {.seed = 3}, NULL, {9, 4, 1 / 255.0}, NULL, false, NO_FACES},
-    {"seeded wide", {.seed = 4, .seed_wide = true}, NULL, {9, 2, 1 / 255.0}, NULL, false, NO_FACES},
+    {"demo", DEMO, "fp32", {9, 4, 1 / 255.0}, NULL, true, NO_FACES},
+    {"seeded small", {.seed = 3}, "fp32", {9, 4, 1 / 255.0}, NULL, false, NO_FACES},
+    {"seeded wide",
+     {.seed = 4, .seed_wide = true},
+     "fp32",
+     {9, 2, 1 / 255.0},
+     NULL,
+     false,
+     NO_FACES},
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // kernels/dnn has their steps
     {"demo bf16", DEMO, "bf16", {9, 4, BF16}, NULL, false, NO_FACES},
     {"seeded wide bf16",

@@ -243,7 +243,7 @@ static void check_cuts(const struct net_case *c, const struct ls_net *net,
 {
     int height = 1 << 20, width = 1 << 20;
     // Kernels of bytes take milliseconds each to make.
-    int stride = c->narrow == LS_VALUE_U8 && net->node_count > ROWS_MAX ? 8 : 1;
+    int stride = c->narrow != LS_VALUE_U8 ? 1 : net->node_count > ROWS_MAX ? 16 : 3;
 
     for (int i = 0; i < net->node_count; i++)
         if (net->node[i].layer->output) {
