@@ -320,7 +320,7 @@ _X264 = ["-c:v", "libx264", "-preset", "superfast", "-pix_fmt", "yuv420p", "-g",
 
 
 def _portrait():
-    path = "/usr/share/doc/facedetect/examples/grace_hopper_512x512.jpg"  # public domain
+    path = os.path.join(ROOT, "build", "demo", "portrait.jpg")  # docker/deps.sh puts it there
     return path if os.path.exists(path) else None
 
 
