@@ -20,7 +20,9 @@ after the run. Where a file has none, both are compared as they are, and that is
 
 Noise: a row "CASE spread" holds the distance of the quartiles in percent. A change that is not greater than the
 spread of either side, for rates and times also than the yardstick's in either run, is not reported; those that
-would have failed are named as too noisy to tell. Rows without a spread are taken at their word, and marked.
+would have failed are named as too noisy to tell. What others took of the processors meanwhile (rows "machine,taken
+by others") counts as spread of all that is measured by the clock on the wall, that is all but the benches "kernels"
+and "encode" and "processor time". Rows without a spread are taken at their word, and marked.
 """
 import argparse
 import csv
@@ -34,7 +36,8 @@ RATES = re.compile(r"(frames?|columns?|faces?|calls|images?|items?|[kMG]?B|[TGM]
 TIMES = {"s", "ms", "us", "ms/frame", "us/frame", "s/s", "ms/call", "us/call"}
 SIZES = {"MiB", "MB", "KiB", "kB", "bytes", "kbit/s", "frames"}
 RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
-UNJUDGED = {"picture", "yardstick"}
+UNJUDGED = {"picture", "yardstick", "machine"}
+BY_PROCESSOR = re.compile(r"(kernels|encode|profile)$|\w+,.*processor time$")  # bench, or bench,case
 MOMENT = re.compile(r"(\S+) (\S.*)$")
 FILE_MAX = 16 << 20
 NAME = re.compile(r"(.+?)-(\d{4}-\d\d-\d\d)(?:-[0-9a-f]{4,40})?\.csv$")
@@ -114,6 +117,13 @@ class Result:
     def spread(self, bench, case):
         return self.spreads.get((bench, case), 0.0)
 
+    def taken(self):
+        """What others took of the processors, in percent of what they left."""
+        most = max((value for (bench, case, _), value in self.rows.items()
+                    if bench == "machine" and case.startswith("taken by others")), default=0.0)
+        most = min(max(most, 0.0), 99.0)
+        return 100 * most / (100 - most)
+
 
 class Yardstick:
     """kinds {kind: median over the moments}, mean of the kinds and its own spread; None without rows."""
@@ -131,7 +141,8 @@ class Yardstick:
         kinds = {kind for moment in moments.values() for kind in moment}
         for name, moment in moments.items():
             if set(moment) != kinds:
-                raise Fault(f'{result.path}: the yardstick "{shown(name)}" lacks {shown(", ".join(kinds - set(moment)))}')
+                lacking = shown(", ".join(sorted(kinds - set(moment))))
+                raise Fault(f'{result.path}: the yardstick "{shown(name)}" lacks {lacking}')
         self.kinds = {kind: statistics.median(m[kind] for m in moments.values()) for kind in sorted(kinds)}
         self.mean = statistics.geometric_mean(self.kinds.values()) if kinds else None
         self.spread = quartiles([statistics.geometric_mean(m.values()) for m in moments.values()])
@@ -160,7 +171,7 @@ def kind_of(bench, unit):
 class Change:
     """One case in both: more_percent is how much more it costs now (less: below 0)."""
 
-    def __init__(self, key, old, new, scale, drift):
+    def __init__(self, key, old, new, scale, drift, taken):
         self.bench, self.case, self.unit = key
         self.old, self.new = old.rows[key], new.rows[key]
         kind = kind_of(self.bench, self.unit)
@@ -169,6 +180,8 @@ class Change:
         pair = (self.bench, self.case)
         self.known = pair in old.spreads or pair in new.spreads
         self.noise = max(old.spread(*pair), new.spread(*pair), drift if kind != "size" else 0)
+        if kind != "size" and not BY_PROCESSOR.match(self.bench) and not BY_PROCESSOR.match(",".join(pair)):
+            self.noise = max(self.noise, taken)
 
     def __str__(self):
         known = f"spread {self.noise:.3g} %" if self.known else "spread of the case not known"
@@ -178,11 +191,11 @@ class Change:
 
 def changes_of(old, new, scale, drift):
     """Of all that both have and that is a cost; and the rows that have no ratio."""
-    changes, no_ratio = [], []
+    changes, no_ratio, taken = [], [], max(old.taken(), new.taken())
     for key in old.rows:
         if key in new.rows and kind_of(key[0], key[2]):
             if old.rows[key] > 0 and new.rows[key] > 0:
-                changes.append(Change(key, old, new, scale, drift))
+                changes.append(Change(key, old, new, scale, drift, taken))
             elif old.rows[key] != new.rows[key]:
                 no_ratio.append(key)
     return changes, no_ratio
@@ -240,6 +253,10 @@ def compare(old, new, args):
     print(f"new: {shown(new.path)}, commit {shown(new.comments.get('commit', 'unknown'))}")
     scale, drift = scale_of(old, new)
     changes, no_ratio = changes_of(old, new, scale, drift)
+    for result in (old, new):
+        if result.taken() >= args.ask:
+            print(f"others used the machine of {shown(result.path)}: what the clock on the wall tells is unsure by "
+                  f"{result.taken():.0f} %")
     changes.sort(key=lambda change: -change.more_percent)
     told = [change for change in changes if abs(change.more_percent) > change.noise]
     worse = [change for change in told if change.more_percent >= args.fail]

@@ -67,7 +67,8 @@ def changes():
     question = changed(wall=1.12) + steady
     compared("a question names case and figures", ROWS + steady, question, 0,
              "is this meant? service, wall: 40 -> 44.8 s, 12.0 % more cost")
-    compared("a failure names them", ROWS, changed(mel=0.75), 1, "1 WORSE", "kernels, mel: 1000 -> 750 column/s, 33.3 %")
+    compared("a failure names them", ROWS, changed(mel=0.75), 1, "1 WORSE",
+             "kernels, mel: 1000 -> 750 column/s, 33.3 %")
     compared("several at once", ROWS, changed(mel=0.75, wall=1.3, fast=1.15), 1, "2 worse, 1 questions")
     compared("what is no cost is not judged", ROWS, changed(**{"frames synced": 0.5, "over ref": 0.5}), 0, nothing)
     pictures = [("picture", "lag", -11, "ms"), ("service", "wall", 40, "s")]
@@ -86,7 +87,8 @@ def machines():
              "wall: 40 -> 100 s, 25.0 % more")
     compared("memory is no matter of speed", old, changed(mel=0.5, wall=2, fast=2, memory=1.25) + halved, 1,
              "1 worse", "memory: 400 -> 500 MiB, 25.0 % more")
-    compared("nor excused by it", old, changed(mel=2, wall=0.5, fast=0.5, memory=1.25) + yardstick(2, 2, 2), 1, "1 worse")
+    compared("nor excused by it", old, changed(mel=2, wall=0.5, fast=0.5, memory=1.25) + yardstick(2, 2, 2), 1,
+             "1 worse")
     compared("kinds that differ are told", old, ROWS + yardstick(1, 1, 1, kinds=(200, 10, 160)), 0, "fma 2, memory 0.5",
              "its kinds differ by 300 %")
     compared("a yardstick that wavers excuses what is smaller", old, changed(wall=1.25) + yardstick(0.7, 1, 1.3), 0,
@@ -106,12 +108,27 @@ def noise():
     compared("better by less than the spread", ROWS + spread("wall", 50), changed(wall=0.7), 0, "0 better")
 
 
+def busy():
+    """Others had the processors meanwhile: of no matter to processor time and memory."""
+    rows = [*ROWS, ("service", "x: processor time", 30, "ms/frame")]
+    more = [(bench, case, value * (0.75 if unit == "column/s" else 1.3 if unit != "%" and unit != "times" else 1), unit)
+            for bench, case, value, unit in rows]
+    taken = lambda percent: [("machine", "taken by others " + when, value, "%")  # noqa: E731
+                             for when, value in (("before", 0), ("middle", percent), ("after", 2))]
+    for old, new, status, text in ((0, 0, 1, "5 worse, 0 questions, 0 too noisy"),
+                                   (40, 0, 1, "4 worse, 0 questions, 1 too noisy"),
+                                   (0, 40, 1, "4 worse, 0 questions, 1 too noisy"), (20, 20, 1, "5 worse, 0 questions"),
+                                   (0, 100, 1, "4 worse"), (0, 1e9, 1, "4 worse"), (0, -5, 1, "5 worse")):
+        compared("others took %g, then %g %%" % (old, new), rows + taken(old), more + taken(new), status, text)
+    compared("and it is said", rows + taken(0), rows + taken(40), 0, "others used the machine of", "unsure by 67 %")
+
+
 def cases():
     compared("a case is gone", ROWS, ROWS[1:], 0, "kernels, mel (column/s)", "is this meant? 1 cases are gone")
     compared("a case is new", ROWS[1:], ROWS, 0, "new cases", "kernels, mel (column/s)", "0 questions")
     compared("a unit is another", ROWS, changed()[1:] + [("kernels", "mel", 5, "ms")], 0, "new cases", "are gone")
-    compared("from nothing to something", ROWS + [("load", "late", 0, "frames")], ROWS + [("load", "late", 9, "frames")], 0,
-             "load, late (frames)", "is this meant? 1 cases have no ratio")
+    compared("from nothing to something", ROWS + [("load", "late", 0, "frames")],
+             ROWS + [("load", "late", 9, "frames")], 0, "load, late (frames)", "is this meant? 1 cases have no ratio")
     code, out, err = run(write("old.csv", ROWS[:2]), write("new.csv", ROWS[2:]))
     check("no case in common", code == 2 and "no case in common" in err, (code, out, err))
 
@@ -119,11 +136,14 @@ def cases():
 def hostile():
     good = write("good.csv", ROWS)
     head = HEAD % ("x", "2026-01-01")
-    rows = (("three fields", "a,b,1\n", "old.csv:5: not bench,case,value,unit"), ("five fields", "a,b,1,s,s\n", ":5: not"),
+    rows = (("three fields", "a,b,1\n", "old.csv:5: not bench,case,value,unit"),
+            ("five fields", "a,b,1,s,s\n", ":5: not"),
             ("an empty case", "a,,1,s\n", ":5: not"), ("no number", "a,b,fast,s\n", ":5: 'fast' is not a number"),
             ("an empty number", "a,b, ,s\n", ":5: not"), ("nan", "a,b,nan,s\n", ":5: nan is not a finite"),
-            ("infinity", "a,b,1e999,s\n", ":5: 1e999 is not a finite"), ("twice", "a,b,1,s\na,b,2,s\n", ":6: this case has"),
-            ("an open quote", 'a,"b,1,s\n', ":5: "), ("a spread below 0", "a,b spread,-1,percent\n", ":5: a spread below 0"),
+            ("infinity", "a,b,1e999,s\n", ":5: 1e999 is not a finite"),
+            ("twice", "a,b,1,s\na,b,2,s\n", ":6: this case has"),
+            ("an open quote", 'a,"b,1,s\n', ":5: "),
+            ("a spread below 0", "a,b spread,-1,percent\n", ":5: a spread below 0"),
             ("a yardstick of 0", "yardstick,fma before,0,GB/s\n", "a yardstick of 0"),
             ("a yardstick below 0", "yardstick,fma before,-1,GB/s\n", "a yardstick of -1"),
             ("a yardstick without a moment", "yardstick,fma,1,GB/s\n", "without its moment"),
@@ -133,7 +153,8 @@ def hostile():
     for name, text, wanted in rows:
         bad = write("old.csv", [], head + text)
         code, out, err = run(bad, good)
-        check(name, code == 2 and wanted in err and "Traceback" not in err and "\x1b" not in out + err, (code, out, err))
+        check(name, code == 2 and wanted in err and "Traceback" not in err and "\x1b" not in out + err,
+              (code, out, err))
     for name, raw, wanted in (("no title", b"a,b,1,s\n", ":1: a row before"), ("not text", b"\xff\xfe\x00", "not text"),
                               ("empty", b"", "no rows"), ("too long", b"#" * (17 << 20), "more than 16 MiB")):
         bad = os.path.join(work.name, "old.csv")
@@ -153,8 +174,10 @@ def hostile():
 
 def terminal():
     """A question on a terminal is answered there."""
-    for name, new, answers, status in (("meant", changed(wall=1.12), b"y\n", 0), ("not meant", changed(wall=1.12), b"n\n", 1),
-                                       ("no answer", changed(wall=1.12), b"\n", 1), ("end of input", changed(wall=1.12), b"\4", 1),
+    for name, new, answers, status in (("meant", changed(wall=1.12), b"y\n", 0),
+                                       ("not meant", changed(wall=1.12), b"n\n", 1),
+                                       ("no answer", changed(wall=1.12), b"\n", 1),
+                                       ("end of input", changed(wall=1.12), b"\4", 1),
                                        ("one of two", changed(wall=1.12, fast=1.12), b"y\nn\n", 1),
                                        ("both", changed(wall=1.12, fast=1.12), b"y\ny\n", 0),
                                        ("worse whatever is answered", changed(wall=1.12, fast=1.3), b"y\n", 1),
@@ -174,7 +197,8 @@ def terminal():
 
 
 def merged():
-    runs = [write("run%d.csv" % i, changed(wall=x, memory=1) + [("kernels", "mel spread", 5, "percent")] + yardstick(x, x, x))
+    runs = [write("run%d.csv" % i, changed(wall=x, memory=1) + [("kernels", "mel spread", 5, "percent")]
+                  + yardstick(x, x, x))
             for i, x in enumerate((1, 1.2, 1.1))]
     code, out, err = run("--merge", *runs)
     for row in ("service,wall,44,s\nservice,wall spread,9.091,percent\n", "service,memory,400,MiB\n",
@@ -183,7 +207,8 @@ def merged():
         check("merged: " + row.partition("\n")[0], code == 0 and row in out, (code, out, err))
     whole = write("merged.csv", [], out)
     code, out, err = run(whole, whole)
-    check("a merged result is a result", code == 0 and "4 cases compared" in out and "no yardstick" not in out, (code, out, err))
+    check("a merged result is a result", code == 0 and "4 cases compared" in out and "no yardstick" not in out,
+          (code, out, err))
     two_units = [write("u%d.csv" % i, [("encode", "fast", x, "ms/frame"), ("encode", "fast", 100, "kbit/s")])
                  for i, x in enumerate((1, 2, 3))]
     code, out, err = run("--merge", *two_units)
@@ -220,8 +245,8 @@ def places():
         git = ["git", "-C", folder, "-c", "user.name=n", "-c", "user.email=n@localhost"]
         for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
             subprocess.run([*git, *arguments], check=True)
-        ask = [". " + os.path.join(ROOT, "bench", "machine.sh") + "; echo $(nproc) $(git rev-parse --short HEAD); result_file; "
-               "result_file load"]
+        ask = [". " + os.path.join(ROOT, "bench", "machine.sh") + "; echo $(nproc) $(git rev-parse --short HEAD); "
+               "result_file; result_file load"]
         cores, plain, load = subprocess.check_output(["bash", "-euc", *ask], cwd=folder, text=True).splitlines()
         count, commit = cores.split()
         check("a commit's result", plain.startswith("bench/results/") and "-x%s-2" % count in plain
@@ -232,7 +257,8 @@ def places():
             file.write("changed")
         subprocess.run([*git, "add", "file"], check=True)
         _, plain, _ = subprocess.check_output(["bash", "-euc", *ask], cwd=folder, text=True).splitlines()
-        check("changes are no commit", plain.startswith("build/bench/results/") and plain.endswith("-%s.csv" % commit), plain)
+        check("changes are no commit", plain.startswith("build/bench/results/") and plain.endswith("-%s.csv" % commit),
+              plain)
 
 
 def real():
@@ -243,11 +269,12 @@ def real():
     rows = "".join(subprocess.check_output([program, when], text=True, timeout=120) for when in ("before", "after"))
     path = write("real.csv", [], HEAD % ("x", "2026-01-01") + rows + "service,wall,40,s\n")
     code, out, err = run(path, path)
-    check("the real yardstick", code == 0 and "1 times as fast: branches 1, fma 1, memory 1" in out, (code, out, err, rows))
+    check("the real yardstick", code == 0 and "1 times as fast: branches 1, fma 1, memory 1" in out,
+          (code, out, err, rows))
     check("a moment's name is needed", subprocess.run([program], capture_output=True).returncode == 2)
 
 
-for part in (changes, machines, noise, cases, hostile, terminal, merged, earlier, places, real):
+for part in (changes, machines, noise, busy, cases, hostile, terminal, merged, earlier, places, real):
     part()
 work.cleanup()
 finish()
