@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Where the processor time of the service goes: one stream of the full-size network with random weights (bench_wide)
-# through the real server, by stage and by function. Prints a table, writes build/bench/profile.csv (bench/profile_run.py
-# says how samples find their stage). A run for itself: perf and names of generated code cost a few percent.
+# through the real server, by stage and by function. Prints a table, writes build/bench/profile.csv
+# (bench/profile_run.py says how samples find their stage). A run for itself: perf costs a few percent.
 #
 #   bench/profile.sh                          a minute of 1080p and of 720p at 25 frames/s; three minutes
 #   bench/profile.sh --seconds 20 --size 720p --rate 30

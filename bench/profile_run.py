@@ -160,8 +160,8 @@ class Perf:
         answer, answers = os.pipe()
         self.pipes = (orders, order, answer, answers)
         pids = ",".join(str(pid) for pid in load_watch.family(self.pid))
-        self.process = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HZ), "-o", self.data, "-p",
-                                         pids, "--delay", "-1", "--control", f"fd:{orders},{answers}"],
+        self.process = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HZ), "-o", self.data,
+                                         "-p", pids, "--delay", "-1", "--control", f"fd:{orders},{answers}"],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         text=True, pass_fds=(orders, answers))
         os.write(order, b"enable\n")
@@ -237,7 +237,8 @@ def report(case, how, stages, functions, ms, args):
     if not total:
         sys.exit("profile_run.py: nothing was sampled")
     out.writerow(["profile", f"{case}: processor time", f"{ms['cpu']:.4g}", "ms/frame"])
-    print(f"\n{case}: {ms['cpu']:.1f} ms of processor time a frame, {ms['wall']:.1f} ms on the wall; {how}", file=sys.stderr)
+    print(f"\n{case}: {ms['cpu']:.1f} ms of processor time a frame, {ms['wall']:.1f} ms on the wall; {how}",
+          file=sys.stderr)
     for stage in sorted(stages, key=STAGES.index):
         share = stages[stage] / total
         out.writerow(["profile", f"{case}: stage {stage}", f"{share * ms['cpu']:.4g}", "ms/frame"])

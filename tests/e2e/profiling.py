@@ -16,8 +16,9 @@ LANE, POOL, LOOP = 11, 12, 10
 class Program:
     """Functions of ours at 1, 2, ..."""
 
-    functions = [("run_conv", "kernels/cpu/dnn.c"), ("look", "kernels/cpu/composite.c"), ("reduce", "kernels/cpu/reduce.c"),
-                 ("columns", "kernels/cpu/mel.c"), ("encode", "server/encode_video.c"), ("act", "server/act.c"),
+    functions = [("run_conv", "kernels/cpu/dnn.c"), ("look", "kernels/cpu/composite.c"),
+                 ("reduce", "kernels/cpu/reduce.c"), ("columns", "kernels/cpu/mel.c"),
+                 ("encode", "server/encode_video.c"), ("act", "server/act.c"),
                  ("patch", "server/motion.c"), ("reply", "server/rpc_reply.c"), ("_start", "")]
 
     def find(self, address):
@@ -37,13 +38,16 @@ for index, want in enumerate(("generate", "composite", "detect", "mel", "encode"
     check("stage of %s" % Program.functions[index - 1][1], stages == {want: 3}, stages)
     check("its name", [key[2] for key in functions] == [Program.functions[index - 1][0]], functions)
 for library, want in (("/usr/lib/x86_64-linux-gnu/libx264.so.164", "encode"), ("/lib/libavcodec.so.59", "encode"),
-                      ("/lib/libgrpc.so.29", "rpc"), ("/lib/libdnnl.so.2.6", "generate"), ("/tmp/perf-10.map", "generate")):
+                      ("/lib/libgrpc.so.29", "rpc"), ("/lib/libdnnl.so.2.6", "generate"),
+                      ("/tmp/perf-10.map", "generate")):
     stages, _ = stages_of(line(5, SERVER, LANE, 999, "f", library), generate=1)
     check("stage of %s" % library, stages == {want: 5}, stages)
-stages, _ = stages_of(line(4, DECODER, DECODER, 1, "f", "/lib/libavcodec.so.59") + line(2, DECODER, 21, 2, "f", "[kernel.kallsyms]"))
+stages, _ = stages_of(line(4, DECODER, DECODER, 1, "f", "/lib/libavcodec.so.59")
+                      + line(2, DECODER, 21, 2, "f", "[kernel.kallsyms]"))
 check("a decode process decodes, whatever it runs", stages == {"decode": 6}, stages)
 mixed = (line(90, SERVER, LANE, 999, "jit", "/tmp/perf-10.map") + line(5, SERVER, LANE, 999, "copy", "/lib/libc.so.6")
-         + line(40, SERVER, POOL, 999, "x", "/lib/libx264.so.164") + line(7, SERVER, POOL, 999, "copy", "/lib/libc.so.6")
+         + line(40, SERVER, POOL, 999, "x", "/lib/libx264.so.164")
+         + line(7, SERVER, POOL, 999, "copy", "/lib/libc.so.6")
          + line(3, SERVER, LOOP, 6) + line(2, SERVER, LOOP, 999, "fault", "[kernel.kallsyms]")
          + line(1, SERVER, 99, 999, "wait", "/lib/libc.so.6"))
 stages, functions = stages_of(mixed, generate=9, detect=0)
