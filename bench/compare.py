@@ -184,7 +184,7 @@ class Change:
             self.noise = max(self.noise, taken)
 
     def __str__(self):
-        known = f"spread {self.noise:.3g} %" if self.known else "spread of the case not known"
+        known = f"noise {self.noise:.3g} %" + ("" if self.known else ", its own spread not known")
         return (f"{shown(self.bench)}, {shown(self.case)}: {self.old:g} -> {self.new:g} {shown(self.unit)}, "
                 f"{abs(self.more_percent):.1f} % {'more' if self.more_percent > 0 else 'less'} cost ({known})")
 
@@ -269,7 +269,7 @@ def compare(old, new, args):
     listed("new cases, nothing to compare with:",
            names(key for key in new.rows if key not in old.rows and kind_of(key[0], key[2])))
     listed("no ratio, one side is not above 0:", names(no_ratio))
-    listed(f"{len(noisy)} worse by {args.fail:g} % or more, but not by more than their spread; measure again:", noisy)
+    listed(f"{len(noisy)} worse by {args.fail:g} % or more, but not by more than the noise; measure again:", noisy)
     listed("cases that are gone:", names(gone))
     asked = [str(change) for change in questions]
     asked += [f"{len(keys)} cases {what}" for keys, what in ((gone, "are gone"), (no_ratio, "have no ratio")) if keys]

@@ -92,23 +92,20 @@ class Server:
         with open(self.log.name) as f:
             return f.read()
 
-    def family(self):
-        pid = self.process.pid
-        children = []
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as f:
-                children += f.read().split()
-        return [str(pid), *children]
-
     def pss_kb(self):
-        total = 0
-        for pid in self.family():
-            try:
-                with open(f"/proc/{pid}/smaps_rollup") as f:
-                    total += int(re.search(r"^Pss: +(\d+)", f.read(), re.M).group(1))
-            except (OSError, AttributeError):
-                pass  # it ended while we looked
-        return total
+        return sum(load_watch.pss_kb(pid) for pid in load_watch.family(self.process.pid))
+
+    def settled_kb(self):
+        """Once it stays: decode processes are started ahead, and what loading took is given back."""
+        last, steady = 0, 0
+        for _ in range(100):
+            now = self.pss_kb()
+            steady = steady + 1 if abs(now - last) <= now / 100 else 0
+            last = now
+            if steady == 3:
+                break
+            time.sleep(0.1)
+        return last
 
     def cpu_seconds(self):
         return sum(load_watch.cpu_seconds(pid) for pid in load_watch.family(self.process.pid))
@@ -119,10 +116,7 @@ class Server:
 
     def sample(self):
         while not self.done.wait(0.5):
-            try:
-                self.peak_kb = max(self.peak_kb, self.pss_kb())
-            except OSError:
-                return
+            self.peak_kb = max(self.peak_kb, self.pss_kb())
 
     def __enter__(self):
         return self
@@ -174,7 +168,7 @@ def measure(args, label, options, size, seconds, count):
     name, clip = make_clip(size, args.rate, seconds)
     voice = make_voice(seconds)
     with Server(args.build, options) as server:
-        idle_kb, cpu_s = server.pss_kb(), -server.cpu_seconds()
+        idle_kb, cpu_s = server.settled_kb(), -server.cpu_seconds()
         summaries, wall = run_streams(args.build, server, clip, voice, count)
         cpu_s += server.cpu_seconds()
         peak_kb, high_kb = server.peak_kb, server.high_water_kb()
