@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures the service under load and writes bench/results/<processor>-load-<date>.csv: calls a second (ghz), many
-# sessions through Envoy, twice what the machine can take (live callers alone, then beside batch callers), and a
-# soak of mixed callers. What happened over time is drawn into build/bench/plots.
+# Measures the service under load and writes bench/results/<processor>-load-<date>-<commit>.csv: calls a second
+# (ghz), many sessions through Envoy, twice what the machine can take (live callers alone, then beside batch
+# callers), and a soak of mixed callers; bench/compare.py compares two results. What happened over time is drawn into
+# build/bench/plots.
 #
 #   bench/load.sh                      everything; 45 minutes
 #   bench/load.sh --seconds 60 --soak 300   shorter: of each overload, of the soak
@@ -34,16 +35,16 @@ done
 
 docker/deps.sh --test
 docker/deps.sh --bench
-mkdir -p build/bench bench/results
+mkdir -p build/bench
 if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON &&
-    cmake --build $build -j "$(nproc)" --target lipstreamd lipstream-decode; } >build/bench/build.log 2>&1; then
+    cmake --build $build -j "$(nproc)" --target lipstreamd lipstream-decode bench_yardstick; } >build/bench/build.log 2>&1; then
     tail -n 20 build/bench/build.log >&2
     exit 1
 fi
 export LS_BUILD=$root/$build
 
 . bench/machine.sh
-out=bench/results/$slug-x$(nproc)-load-$(date +%Y-%m-%d).csv
+out=$(result_file load)
 
 one()
 {
@@ -68,15 +69,17 @@ measure()
     say_machine
     echo "# load before: $(cut -d' ' -f1-3 /proc/loadavg)"
     echo "bench,case,value,unit"
+    $build/bench_yardstick before
     for name in "${what[@]}"; do
         one "$name" || status=1
     done
+    $build/bench_yardstick after
     return $status
 }
 status=0
 rm -f build/bench/overload*.csv build/bench/soak.csv
 measure | tee build/bench/load.csv || status=1
-grep -E '^(#|bench,|load,)' build/bench/load.csv >"$out"
+grep -E '^(#|bench,|yardstick,|load,)' build/bench/load.csv >"$out"
 series=(build/bench/overload*.csv build/bench/soak.csv)
 for name in "${series[@]}"; do
     [ ! -f "$name" ] || build/venv/bin/python bench/load_plot.py "$name" >&2

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Measures the picture that the whole service makes: sync, closures, stillness, seam, sharpness, jitter, mouth error,
 # and what becomes of hard inputs; each beside the original's paste on the same generator. Writes
-# bench/results/<processor>-picture-<date>.csv and a page with contact sheets, build/picture/index.html.
+# bench/results/<processor>-picture-<date>-<commit>.csv and a page with contact sheets, build/picture/index.html.
 #
 #   bench/picture.sh                      everything; a quarter of an hour on two busy cores
 #   bench/picture.sh --quick              fewer faces and voices, no CSV in bench/results; three minutes
@@ -49,7 +49,7 @@ done
 cd "$root"
 
 docker/deps.sh --picture
-mkdir -p "$out" bench/results
+mkdir -p "$out"
 [ -d "${LS_SHARED:-../shared}/media" ] || echo "SKIP: no ../shared/media: next to nothing can be measured" >&2
 targets=(bench_picture_faces bench_wide lipstream-decode test_unit_exact test_golden_{paste,crop,net})
 [ "$build" != "$programs" ] || targets+=(lipstreamd lipstream)
@@ -72,6 +72,7 @@ measure()
 measure | tee "$out/picture.csv"
 echo "page: $out/index.html" >&2
 if [ $keep = yes ]; then
-    cp "$out/picture.csv" "bench/results/$slug-x$(nproc)-picture-$(date +%Y-%m-%d).csv"
-    echo "written: bench/results/$slug-x$(nproc)-picture-$(date +%Y-%m-%d).csv" >&2
+    result=$(result_file picture)
+    cp "$out/picture.csv" "$result"
+    echo "written: $result" >&2
 fi

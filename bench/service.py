@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the whole service as a caller sees it: real server, real clients, one machine.
 
-Usage: bench/service.py [--build DIR] [--model FILE] [--detector FILE] [--seconds 10,60] [--streams 1,4]
+Usage: bench/service.py [--build DIR] [--model FILE] [--detector FILE] [--label NAME] [--seconds 10,60]
+           [--streams 1,4] [--size 720p,1080p] [--rate 25] [--arithmetic fp32,bf16]
 
-Prints rows "service,case,value,unit". The clip is 1280x720 at 30 frames/s: the presenter of ../shared/media,
-looped, or, where that is missing, a slow zoom over the demo's portrait; the case says which. Memory is the sum
-of the proportional set sizes (PSS) of the server and its decode processes, sampled twice a second, because
-they share the memory of the frames; VmHWM is the server's own high-water mark. Needs only the standard library
-and ffmpeg. Server and clients share the processors, so the figures hold for one machine that does both.
+Prints rows "service,case,value,unit", for each size and arithmetic (which then is part of the model's name: memory
+differs, too). The clip is the presenter of ../shared/media, looped and scaled, or, where that is missing, a slow
+zoom over the demo's portrait; the case says which, its size and its frames a second. Memory is the sum of the
+proportional set sizes (PSS) of the server and its decode processes, sampled twice a second, because they share the
+memory of the frames; VmHWM is the server's own high-water mark. Processor time is the server's and its decode
+processes', without the start: it hardly depends on what else runs. Needs only the standard library and ffmpeg.
+Server and clients share the processors, so the figures hold for one machine that does both.
 """
 import argparse
 import json
@@ -20,9 +23,12 @@ import sys
 import threading
 import time
 
+import load_watch
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHARED = os.environ.get("LS_SHARED", os.path.join(ROOT, "..", "shared"))
 WORK = os.path.join(ROOT, "build", "bench")
+SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 
 
 def ffmpeg(out, *arguments):
@@ -33,16 +39,20 @@ def ffmpeg(out, *arguments):
     return out
 
 
-def make_clip(seconds):
+def make_clip(size, rate, seconds):
+    width, height = SIZES[size]
+    name = f"{size}{rate}-{seconds}.mp4"
+    encoded = ["-r", str(rate), "-t", str(seconds), "-an", "-c:v", "libx264", "-preset", "superfast", "-crf", "20",
+               "-movflags", "+faststart"]
     source = os.path.join(SHARED, "media", "talking", "presenter_720p_faststart.mp4")
     if os.path.exists(source):
-        out = os.path.join(WORK, f"presenter-{seconds}.mp4")
-        return "presenter", ffmpeg(out, "-stream_loop", "-1", "-i", source, "-t", str(seconds), "-an", "-c:v",
-                                   "libx264", "-preset", "superfast", "-crf", "20", "-movflags", "+faststart")
+        scale = f"fps={rate},scale={width}:{height}:flags=lanczos"
+        return "presenter", ffmpeg(os.path.join(WORK, "presenter-" + name), "-stream_loop", "-1", "-i", source, "-vf",
+                                   scale, *encoded)
     portrait = os.path.join(ROOT, "build", "demo", "portrait.jpg")
-    zoom = f"scale=2560:-1,zoompan=z='1.2+0.1*sin(on/40)':d={seconds * 30}:s=1280x720:fps=30,format=yuv420p"
-    return "portrait", ffmpeg(os.path.join(WORK, f"portrait-{seconds}.mp4"), "-i", portrait, "-vf", zoom, "-t",
-                              str(seconds), "-c:v", "libx264", "-preset", "superfast", "-movflags", "+faststart")
+    zoom = (f"scale=2560:-1,zoompan=z='1.2+0.1*sin(on/40)':d={seconds * rate}:s={width}x{height}:fps={rate},"
+            "format=yuv420p")
+    return "portrait", ffmpeg(os.path.join(WORK, "portrait-" + name), "-i", portrait, "-vf", zoom, *encoded)
 
 
 def make_voice(seconds):
@@ -82,23 +92,23 @@ class Server:
         with open(self.log.name) as f:
             return f.read()
 
-    def family(self):
-        pid = self.process.pid
-        children = []
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as f:
-                children += f.read().split()
-        return [str(pid), *children]
-
     def pss_kb(self):
-        total = 0
-        for pid in self.family():
-            try:
-                with open(f"/proc/{pid}/smaps_rollup") as f:
-                    total += int(re.search(r"^Pss: +(\d+)", f.read(), re.M).group(1))
-            except (OSError, AttributeError):
-                pass  # it ended while we looked
-        return total
+        return sum(load_watch.pss_kb(pid) for pid in load_watch.family(self.process.pid))
+
+    def settled_kb(self):
+        """Once it stays: decode processes are started ahead, and what loading took is given back."""
+        last, steady = 0, 0
+        for _ in range(100):
+            now = self.pss_kb()
+            steady = steady + 1 if abs(now - last) <= now / 100 else 0
+            last = now
+            if steady == 3:
+                break
+            time.sleep(0.1)
+        return last
+
+    def cpu_seconds(self):
+        return sum(load_watch.cpu_seconds(pid) for pid in load_watch.family(self.process.pid))
 
     def high_water_kb(self):
         with open(f"/proc/{self.process.pid}/status") as f:
@@ -106,10 +116,7 @@ class Server:
 
     def sample(self):
         while not self.done.wait(0.5):
-            try:
-                self.peak_kb = max(self.peak_kb, self.pss_kb())
-            except OSError:
-                return
+            self.peak_kb = max(self.peak_kb, self.pss_kb())
 
     def __enter__(self):
         return self
@@ -156,20 +163,23 @@ def run_streams(build, server, clip, voice, count):
     return summaries, wall
 
 
-def measure(args, seconds, count):
-    name, clip = make_clip(seconds)
+def measure(args, label, options, size, seconds, count):
+    """Prints the rows of one case; returns the peak of memory."""
+    name, clip = make_clip(size, args.rate, seconds)
     voice = make_voice(seconds)
-    with Server(args.build, args.options) as server:
-        idle_kb = server.pss_kb()
+    with Server(args.build, options) as server:
+        idle_kb, cpu_s = server.settled_kb(), -server.cpu_seconds()
         summaries, wall = run_streams(args.build, server, clip, voice, count)
+        cpu_s += server.cpu_seconds()
         peak_kb, high_kb = server.peak_kb, server.high_water_kb()
 
     frames = sum(int(s["framesOut"]) for s in summaries)
-    case = f"{args.label} {name} 720p30 {seconds} s x{count}"
+    case = f"{label} {name} {size}{args.rate} {seconds} s x{count}"
     rows = [
         ("wall", wall, "s"),
         ("seconds of work a second", wall / (seconds * count), "s/s"),
         ("frames out", frames / wall, "frames/s"),
+        ("processor time", 1e3 * cpu_s / frames, "ms/frame"),
         ("first media (worst)", max(seconds_of(s["timeToFirstMedia"]) for s in summaries), "s"),
         ("server start", server.start_seconds, "s"),
         ("memory before", idle_kb / 1024, "MiB"),
@@ -190,6 +200,32 @@ def numbers(text):
     return [int(part) for part in text.split(",")]
 
 
+def rate_of(text):
+    rate = int(text)
+    if not 1 <= rate <= 120:
+        raise argparse.ArgumentTypeError("not 1 to 120")
+    return rate
+
+
+def sizes(text):
+    for part in text.split(","):
+        if part not in SIZES:
+            raise argparse.ArgumentTypeError(f"{part} is none of {', '.join(SIZES)}")
+    return text.split(",")
+
+
+def measure_all(args, label, options, size):
+    peak_kb = {}
+    for seconds in args.seconds:
+        for count in args.streams:
+            peak_kb[seconds, count] = measure(args, label, options, size, seconds, count)
+        first, last = args.streams[0], args.streams[-1]
+        if last > first:
+            each = (peak_kb[seconds, last] - peak_kb[seconds, first]) / (last - first) / 1024
+            print(f"service,{label} {size}{args.rate} {seconds} s: memory of each further session,{each:.4g},MiB",
+                  flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"))
@@ -198,19 +234,17 @@ def main():
     parser.add_argument("--label", default="demo", help="the model's name in the rows")
     parser.add_argument("--seconds", type=numbers, default=[10, 60])
     parser.add_argument("--streams", type=numbers, default=[1, 4])
+    parser.add_argument("--size", type=sizes, default=["720p"], help="of " + ", ".join(SIZES) + ", by commas")
+    parser.add_argument("--rate", type=rate_of, default=25, help="frames a second of the clip")
+    parser.add_argument("--arithmetic", default="", help="the generator's, by commas; default: the server's own")
     args = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server is stopped
-    args.options = [o for flag in ("model", "detector") if getattr(args, flag)
-                    for o in (f"--{flag}", getattr(args, flag))]
-    peak_kb = {}
-    for seconds in args.seconds:
-        for count in args.streams:
-            peak_kb[seconds, count] = measure(args, seconds, count)
-        first, last = args.streams[0], args.streams[-1]
-        if last > first:
-            each = (peak_kb[seconds, last] - peak_kb[seconds, first]) / (last - first) / 1024
-            print(f"service,{args.label} 720p30 {seconds} s: memory of each further session,{each:.4g},MiB")
+    options = [o for flag in ("model", "detector") if getattr(args, flag) for o in (f"--{flag}", getattr(args, flag))]
+    for arithmetic in args.arithmetic.split(","):
+        label = args.label + ("-" + arithmetic if arithmetic else "")
+        for size in args.size:
+            measure_all(args, label, options + (["--arithmetic", arithmetic] if arithmetic else []), size)
 
 
 if __name__ == "__main__":
