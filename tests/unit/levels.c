@@ -220,7 +220,8 @@ struct opened {
 
 static struct opened open_back_end(const char *name, struct ls_model *model, bool levels)
 {
-    const struct ls_backend_params params = {.name = name, .model = model, .batch_max = ITEMS};
+    const struct ls_backend_params params = {
+        .name = name, .model = model, .batch_max = ITEMS, .arithmetic = "fp32"};
     struct opened o = {0};
     struct ls_err e = {0};
 
