@@ -8,7 +8,7 @@
 
 #include "../backend.h"
 #include "../crop.h"
-#include "../detail.h"
+#include "composite.h"
 #include "dnn.h"
 
 struct ls_cpu_detect; // detect.c's: the detector planned for a few picture sizes
@@ -27,14 +27,6 @@ struct ls_cpu_crop {
     struct ls_cpu_axis axis[2][2]; // of full resolution and of chroma; columns, rows
     float sum[3 * 8192];           // a row of samples
     float map[3][LS_LATTICE_MAX * LS_LATTICE_MAX];
-};
-
-// What a paste works in.
-enum { LS_CPU_STRIP = 256 }; // columns of a frame at a time
-struct ls_cpu_paste {
-    struct ls_detail detail;
-    // keep, made and seen with their columns at a strip's samples, rows still the maps'
-    float wide[3][LS_DETAIL_FINE * LS_CPU_STRIP];
 };
 
 struct ls_cpu_lane {
