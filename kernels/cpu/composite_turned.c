@@ -7,6 +7,7 @@
 #include "composite.h"
 
 #include "../err.h"
+#include "four.h"
 
 enum { SIZE = LS_FACE_SIZE, STRIP = LS_CPU_STRIP, TAPS = LS_CPU_TAPS, PAD = LS_CPU_PAD };
 
@@ -21,14 +22,14 @@ static int values_of(int count)
     return count > 2 ? 4 : count;
 }
 
-// One map as every values'th number of `out`.
-static void pad_map(float *out, const float *map, int side, int values)
+// Rows first..end of one map, as every values'th number of `out`.
+static void pad_map(float *out, const float *map, int side, int values, int first, int end)
 {
     int stride = side + 2 * PAD;
 
-    for (int y = 0; y < stride; y++) {
-        const float *row = map + inside(y - PAD, side) * side;
-        float *to = out + y * stride * values;
+    for (int y = first; y < end; y++) {
+        const float *row = map + inside(y, side) * side;
+        float *to = out + (y + PAD) * stride * values;
 
         for (int x = 0; x < PAD; x++) {
             to[x * values] = row[0];
@@ -39,40 +40,58 @@ static void pad_map(float *out, const float *map, int side, int values)
     }
 }
 
-static void pad(float *out, const struct ls_cpu_grid *grid)
+// What of a grid's maps the mask looks at: more than c->part, whose window has samples beside it.
+static void pad(float *out, const struct ls_cpu_grid *grid, const struct ls_paste *paste)
 {
-    for (int m = 0; m < values_of(grid->count); m++)
-        pad_map(out + m, grid->map[m < grid->count ? m : 0], grid->side, values_of(grid->count));
+    float scale = (float)grid->side / SIZE;
+    struct ls_box mask;
+    int first, end;
+    int values = values_of(grid->count);
+
+    ls_paste_bounds(&mask, paste);
+    first = (int)(mask.y0 * scale) - PAD;
+    end = (int)(mask.y1 * scale) + PAD;
+    end = end < grid->side + PAD ? end : grid->side + PAD;
+    for (int m = 0; m < values; m++)
+        pad_map(out + m, grid->map[m < grid->count ? m : 0], grid->side, values, first, end);
 }
 
-// A look at 4 x 4 pixels of `values` numbers; at: the first. Inlined for each number.
-static inline void look_plain(float *restrict out, const float *restrict at, int stride, int values,
-                              const float *restrict x, const float *restrict y)
+// A look at 4 x 4 pixels of 1, 2 or 4 numbers, `values`, at: the first, stride: a row's numbers.
+static inline void look_plain(float *out, const float *at, int stride, int values, const float *x,
+                              const float *y)
 {
-    const float *b = at + stride, *c = b + stride, *d = c + stride;
-    float part[16];
+    ls_four sum[4];
 
-    for (int k = 0; k < 4 * values; k++)
-        part[k] = y[0] * at[k] + y[1] * b[k] + (y[2] * c[k] + y[3] * d[k]);
-    for (int k = 0; k < values; k++)
-        out[k] = x[0] * part[k] + x[1] * part[values + k] +
-                 (x[2] * part[2 * values + k] + x[3] * part[3 * values + k]);
+    for (int i = 0; i < values; i++)
+        sum[i] = y[0] * ls_four_get(at + 4 * i) + y[1] * ls_four_get(at + stride + 4 * i) +
+                 (y[2] * ls_four_get(at + 2 * stride + 4 * i) +
+                  y[3] * ls_four_get(at + 3 * stride + 4 * i));
+    if (values == 1) {
+        out[0] = ls_four_sum(ls_four_get(x) * sum[0]);
+    } else if (values == 2) {
+        sum[0] =
+            (ls_four){x[0], x[0], x[1], x[1]} * sum[0] + (ls_four){x[2], x[2], x[3], x[3]} * sum[1];
+        out[0] = sum[0][0] + sum[0][2];
+        out[1] = sum[0][1] + sum[0][3];
+    } else {
+        ls_four_put(out, x[0] * sum[0] + x[1] * sum[1] + (x[2] * sum[2] + x[3] * sum[3]));
+    }
 }
 
-// The same with kernels of x_n and y_n pixels.
-static inline void look_wide(float *restrict out, const float *restrict at, int stride, int values,
-                             const float *restrict x, int x_n, const float *restrict y, int y_n)
+// The same with kernels of x_n and y_n pixels, each four columns of which are looked at like that.
+static inline void look_wide(float *out, const float *at, int stride, int values, const float *x,
+                             int x_n, const float *y, int y_n)
 {
-    float part[4 * TAPS] = {0};
+    float got[4];
 
-    for (int j = 0; j < y_n; j++)
-        for (int k = 0; k < x_n * values; k++)
-            part[k] += y[j] * at[j * stride + k];
     for (int k = 0; k < values; k++)
         out[k] = 0;
-    for (int i = 0; i < x_n; i++)
-        for (int k = 0; k < values; k++)
-            out[k] += x[i] * part[i * values + k];
+    for (int j = 0; j < y_n; j += 4)
+        for (int i = 0; i < x_n; i += 4) {
+            look_plain(got, at + j * stride + i * values, stride, values, x + i, y + j);
+            for (int k = 0; k < values; k++)
+                out[k] += got[k];
+        }
 }
 
 // out: numbers first, first + 1 .. of each value.
@@ -119,6 +138,13 @@ static void look_grid(float (*out)[STRIP], struct ls_cpu_turned *r, const float 
     look_row(out, first, padded, grid->side, values_of(grid->count), r);
 }
 
+// out[i] = first + i step
+LS_CLONES static void steps(double *restrict out, double first, double step, int count)
+{
+    for (int i = 0; i < count; i++)
+        out[i] = first + i * step;
+}
+
 // Where samples x, x + 1 .. of row y lie in the face.
 static void places(double *u, double *v, const struct ls_cpu_channels *c, int x, int y, int count)
 {
@@ -127,10 +153,8 @@ static void places(double *u, double *v, const struct ls_cpu_channels *c, int x,
 
     ls_turn_face(&first[0], &first[1], &c->turn, left, top);
     ls_turn_face(&next[0], &next[1], &c->turn, left + p->scale, top);
-    for (int i = 0; i < count; i++) {
-        u[i] = first[0] + i * (next[0] - first[0]);
-        v[i] = first[1] + i * (next[1] - first[1]);
-    }
+    steps(u, first[0], next[0] - first[0], count);
+    steps(v, first[1], next[1] - first[1], count);
 }
 
 static void put_strip(struct ls_cpu_paste *room, const struct ls_cpu_channels *c,
@@ -158,8 +182,8 @@ void ls_cpu_put_turned(struct ls_cpu_paste *room, const struct ls_cpu_channels *
 {
     struct ls_int_box strip = *window;
 
-    pad(room->turned.base, &c->base);
-    pad(room->turned.fine, &c->fine);
+    pad(room->turned.base, &c->base, c->paste);
+    pad(room->turned.fine, &c->fine, c->paste);
     for (int x = window->x0; x < window->x1; x += STRIP) {
         strip.x0 = x;
         strip.x1 = window->x1 - x < STRIP ? window->x1 : x + STRIP;

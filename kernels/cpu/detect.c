@@ -13,6 +13,7 @@ struct entry {
     struct ls_net *net;
     struct ls_dnn *dnn;
     struct ls_dnn_lane *lane;
+    struct ls_reduce_room room;
     int output_count;
     float *output[LS_DETECT_OUTPUTS_MAX];
 };
@@ -26,6 +27,7 @@ static void entry_done(struct entry *e)
 {
     for (int i = 0; i < e->output_count; i++)
         free(e->output[i]);
+    ls_cpu_reduce_done(&e->room);
     ls_dnn_lane_free(&e->lane);
     ls_dnn_free(&e->dnn);
     ls_net_free(&e->net);
@@ -120,7 +122,7 @@ int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
     ls_detect_letterbox(&box, lane->model->detector, frame, params);
     r = find_entry(&e, lane->detect, lane->model, &box, err);
     if (r == LS_OK)
-        r = ls_cpu_reduce(ls_dnn_input(e->lane, 0, 0), frame, &box, err);
+        r = ls_cpu_reduce(&e->room, ls_dnn_input(e->lane, 0, 0), frame, &box, err);
     if (r == LS_OK)
         r = ls_dnn_run_wanted(e->lane, 1, params->wanted ? wanted : NULL, &asked, err);
     if (r < 0)

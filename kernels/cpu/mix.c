@@ -9,6 +9,7 @@
 
 #include "../cubic.h"
 #include "../err.h"
+#include "four.h"
 
 enum { SIZE = LS_FACE_SIZE, FINE = LS_DETAIL_FINE, STRIP = LS_CPU_STRIP };
 enum { PAD = LS_CPU_PAD };
@@ -29,11 +30,17 @@ LS_CLONES static void map_places(double *restrict out, const double *restrict at
 LS_CLONES static void weigh_plain(int *restrict first, float *restrict weight,
                                   const double *restrict middle, int count)
 {
+    float part[STRIP];
+
     for (int i = 0; i < count; i++) {
         int before = (int)(middle[i] + 1) - 1; // middle is -1/2 or more
-        float u = (float)(middle[i] - before);
 
         first[i] = before - 1;
+        part[i] = (float)(middle[i] - before);
+    }
+    for (int i = 0; i < count; i++) {
+        float u = part[i];
+
         weight[4 * i] = ((-0.5f * u + 1) * u - 0.5f) * u;
         weight[4 * i + 1] = (1.5f * u - 2.5f) * u * u + 1;
         weight[4 * i + 2] = ((-1.5f * u + 2) * u + 0.5f) * u;
@@ -80,10 +87,9 @@ LS_CLONES static void widen_plain(float *restrict out, const float *restrict lin
     float part[4 * STRIP];
 
     for (int i = 0; i < t->count; i++) {
-        const float *from = line + PAD + t->first[i], *w = t->weight + 4 * i;
+        ls_four from = ls_four_get(line + PAD + t->first[i]);
 
-        for (int k = 0; k < 4; k++)
-            part[4 * i + k] = w[k] * from[k];
+        ls_four_put(part + 4 * i, ls_four_get(t->weight + 4 * i) * from);
     }
     for (int i = 0; i < t->count; i++)
         out[i] = part[4 * i] + part[4 * i + 1] + (part[4 * i + 2] + part[4 * i + 3]);
@@ -96,13 +102,11 @@ LS_CLONES static void widen_wide(float *restrict out, const float *restrict line
 
     for (int i = 0; i < t->count; i++) {
         const float *from = line + PAD + t->first[i], *w = t->weight + t->n * i;
-        float sum[4] = {0};
+        ls_four sum = ls_four_get(w) * ls_four_get(from);
 
-        for (int n = 0; n < t->n; n += 4)
-            for (int k = 0; k < 4; k++)
-                sum[k] += w[n + k] * from[n + k];
-        for (int k = 0; k < 4; k++)
-            part[4 * i + k] = sum[k];
+        for (int n = 4; n < t->n; n += 4)
+            sum += ls_four_get(w + n) * ls_four_get(from + n);
+        ls_four_put(part + 4 * i, sum);
     }
     for (int i = 0; i < t->count; i++)
         out[i] = part[4 * i] + part[4 * i + 1] + (part[4 * i + 2] + part[4 * i + 3]);
