@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "colour.h"
+#include "filter.h"
 
 enum { SIZE = LS_FACE_SIZE, AREA = LS_DETAIL_AREA, FINE = LS_DETAIL_FINE, CELLS = LS_DETAIL_CELLS };
 
@@ -26,6 +27,7 @@ enum {
     MADE_1, // B1 G
     CHANGE, // e2, then E
     SPARE,
+    LIPS,
     ROOMS
 };
 
@@ -34,99 +36,38 @@ static int inside(int at, int count)
     return at < 0 ? 0 : at < count ? at : count - 1;
 }
 
-// One row or column of a blur: out[i] of `count`, line [count + 2 * radius].
-static void blur_line(float *restrict out, const float *restrict line, int count, int radius)
+// Pixels of BGR to rows of each.
+LS_CLONES static void load_bytes(float *restrict b, float *restrict g, float *restrict r,
+                                 const uint8_t *restrict pixels, int count)
 {
-    float middle = ls_detail_weight(radius, 0);
-
-    for (int i = 0; i < count; i++)
-        out[i] = middle * line[i + radius];
-    for (int k = 1; k <= radius; k++) {
-        float weight = ls_detail_weight(radius, k);
-
-        for (int i = 0; i < count; i++)
-            out[i] += weight * (line[i + radius - k] + line[i + radius + k]);
+    for (int i = 0; i < count; i++) {
+        b[i] = pixels[3 * i];
+        g[i] = pixels[3 * i + 1];
+        r[i] = pixels[3 * i + 2];
     }
 }
 
-// out and in: maps of `size` x `size`; edges repeat; out may be in.
-static void blur(float *out, const float *in, int size, int radius, const struct ls_int_box *r)
+LS_CLONES static void load_floats(float *restrict b, float *restrict g, float *restrict r,
+                                  const float *restrict pixels, int count)
 {
-    float rows[FINE][FINE], line[FINE + 2 * LS_BLUR3];
-    int width = r->x1 - r->x0, first = inside(r->y0 - radius, size);
-    int end = inside(r->y1 + radius - 1, size) + 1;
-
-    for (int y = first; y < end; y++) {
-        for (int i = 0; i < width + 2 * radius; i++)
-            line[i] = in[y * size + inside(r->x0 + i - radius, size)];
-        blur_line(rows[y], line, width, radius);
-    }
-    for (int y = r->y0; y < r->y1; y++) {
-        float *to = out + y * size + r->x0;
-
-        for (int i = 0; i < width; i++)
-            to[i] = ls_detail_weight(radius, 0) * rows[y][i];
-        for (int k = 1; k <= radius; k++) {
-            const float *a = rows[inside(y - k, size)], *b = rows[inside(y + k, size)];
-            float weight = ls_detail_weight(radius, k);
-
-            for (int i = 0; i < width; i++)
-                to[i] += weight * (a[i] + b[i]);
-        }
-    }
-}
-
-// low and high [count] of themselves and of line [count].
-static void take(float *restrict low, float *restrict high, const float *restrict lows,
-                 const float *restrict highs, int count)
-{
-    for (int i = 0; i < count; i++)
-        low[i] = lows[i] < low[i] ? lows[i] : low[i];
-    for (int i = 0; i < count; i++)
-        high[i] = highs[i] > high[i] ? highs[i] : high[i];
-}
-
-// Smallest and largest of the (2 radius + 1)^2 values around.
-static void spans(float *low, float *high, const float *in, int size, int radius,
-                  const struct ls_int_box *r)
-{
-    float lows[FINE][FINE], highs[FINE][FINE], line[FINE + 2 * LS_BLUR3];
-    int first = inside(r->y0 - radius, size), end = inside(r->y1 + radius - 1, size) + 1;
-    int width = r->x1 - r->x0;
-    size_t row_size = (size_t)width * sizeof *line;
-
-    for (int y = first; y < end; y++) {
-        for (int i = 0; i < width + 2 * radius; i++)
-            line[i] = in[y * size + inside(r->x0 + i - radius, size)];
-        memcpy(lows[y], line, row_size);
-        memcpy(highs[y], line, row_size);
-        for (int k = 1; k <= 2 * radius; k++)
-            take(lows[y], highs[y], line + k, line + k, width);
-    }
-    for (int y = r->y0; y < r->y1; y++) {
-        int at = inside(y - radius, size), to = y * size + r->x0;
-
-        memcpy(low + to, lows[at], row_size);
-        memcpy(high + to, highs[at], row_size);
-        for (int k = 1; k <= 2 * radius; k++) {
-            at = inside(y - radius + k, size);
-            take(low + to, high + to, lows[at], highs[at], width);
-        }
+    for (int i = 0; i < count; i++) {
+        b[i] = ls_detail_cut(255 * pixels[3 * i], 0, 255);
+        g[i] = ls_detail_cut(255 * pixels[3 * i + 1], 0, 255);
+        r[i] = ls_detail_cut(255 * pixels[3 * i + 2], 0, 255);
     }
 }
 
 // F and C as maps: C's outside the rectangle for F's.
 static void load(struct ls_detail *d, const struct ls_paste *paste, const struct ls_int_box *r)
 {
-    for (int c = 0; c < 3; c++) {
-        float *made = d->room[MADE + c], *seen = d->room[SEEN + c];
+    float(*made)[AREA] = &d->room[MADE], (*seen)[AREA] = &d->room[SEEN];
 
-        for (int i = 0; i < AREA; i++)
-            seen[i] = paste->source[3 * i + c];
-        memcpy(made, seen, sizeof d->room[0]);
-        for (int y = r->y0; y < r->y1; y++)
-            for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++)
-                made[i] = ls_detail_cut(255 * paste->face[3 * i + c], 0, 255);
+    load_bytes(seen[0], seen[1], seen[2], paste->source, AREA);
+    memcpy(made, seen, 3 * sizeof *made);
+    for (int y = r->y0; y < r->y1; y++) {
+        int at = y * SIZE + r->x0;
+
+        load_floats(made[0] + at, made[1] + at, made[2] + at, paste->face + 3 * at, r->x1 - r->x0);
     }
 }
 
@@ -143,60 +84,112 @@ static void load_face(struct ls_detail *d, const struct ls_paste *paste, const s
     }
 }
 
-static void load_mask(struct ls_detail *d, const struct ls_mask_shape *shape,
-                      const struct ls_int_box *r)
+// Of the pixels 0..count of row y: the mask, the lips.
+LS_CLONES static void mask_row(float *restrict out, const struct ls_mask_shape *shape, int x0,
+                               int y, int count)
 {
-    for (int y = r->y0; y < r->y1; y++)
-        for (int x = r->x0; x < r->x1; x++)
-            d->room[MASK][y * SIZE + x] = ls_mask_at(shape, (float)x + 0.5f, (float)y + 0.5f);
+    for (int i = 0; i < count; i++)
+        out[i] = ls_mask_at(shape, (float)(x0 + i) + 0.5f, (float)y + 0.5f);
 }
 
-static void luma(float *restrict out, float (*bgr)[AREA])
+LS_CLONES static void lips_row(float *restrict out, const struct ls_mask_shape *shape, int x0,
+                               int y, int count)
+{
+    for (int i = 0; i < count; i++)
+        out[i] = ls_mask_lips(shape, (float)(x0 + i) + 0.5f, (float)y + 0.5f);
+}
+
+static void load_masks(struct ls_detail *d, const struct ls_mask_shape *shape,
+                       const struct ls_int_box *r)
+{
+    for (int y = r->y0; y < r->y1; y++) {
+        mask_row(d->room[MASK] + y * SIZE + r->x0, shape, r->x0, y, r->x1 - r->x0);
+        lips_row(d->room[LIPS] + y * SIZE + r->x0, shape, r->x0, y, r->x1 - r->x0);
+    }
+}
+
+LS_CLONES static void luma(float *restrict out, float (*restrict bgr)[AREA])
 {
     for (int i = 0; i < AREA; i++)
         out[i] = 0.114f * bgr[0][i] + 0.587f * bgr[1][i] + 0.299f * bgr[2][i];
+}
+
+LS_CLONES static void subtract(float *restrict out, const float *restrict a,
+                               const float *restrict b)
+{
+    for (int i = 0; i < AREA; i++)
+        out[i] = a[i] - b[i];
+}
+
+// w, and w (C - F) of the channels, in a row; at: its first pixel in the maps.
+LS_CLONES static void trust_row(float (*restrict out)[SIZE], const struct ls_detail *d, int at,
+                                int count)
+{
+    const float *mask = d->room[MASK] + at, *seen = d->room[SEEN_L] + at;
+    const float *made = d->room[MADE_L] + at;
+
+    for (int i = 0; i < count; i++)
+        out[3][i] = ls_detail_trust(mask[i], seen[i] - made[i]);
+    for (int c = 0; c < 3; c++) {
+        const float *to = d->room[SEEN + c] + at, *from = d->room[MADE + c] + at;
+
+        for (int i = 0; i < count; i++)
+            out[c][i] = out[3][i] * (to[i] - from[i]);
+    }
 }
 
 // Sums of w (C - F), and of w last, in cells. Returns false if w sums to nothing.
 static bool cell_sums(float sums[4][CELLS * CELLS], const struct ls_detail *d,
                       const struct ls_int_box *r)
 {
-    const float(*made)[AREA] = &d->room[MADE], (*seen)[AREA] = &d->room[SEEN];
-    float all = 0;
+    float row[4][SIZE] = {{0}}, all = 0; // beyond the rectangle w is 0
 
     memset(sums, 0, 4 * CELLS * CELLS * sizeof sums[0][0]);
-    for (int y = r->y0; y < r->y1; y++)
-        for (int x = r->x0; x < r->x1; x++) {
-            int i = y * SIZE + x, cell = y / 4 * CELLS + x / 4;
-            float w = ls_detail_trust(d->room[MASK][i], d->room[SEEN_L][i] - d->room[MADE_L][i]);
+    for (int y = r->y0; y < r->y1; y++) {
+        float part[4][SIZE];
 
-            for (int c = 0; c < 3; c++)
-                sums[c][cell] += w * (seen[c][i] - made[c][i]);
-            sums[3][cell] += w;
-            all += w;
+        trust_row(part, d, y * SIZE + r->x0, r->x1 - r->x0);
+        for (int c = 0; c < 4; c++) {
+            float *cell = sums[c] + y / 4 * CELLS;
+
+            memcpy(row[c] + r->x0, part[c], (size_t)(r->x1 - r->x0) * sizeof row[c][0]);
+            for (int i = r->x0 / 4; i < CELLS; i++)
+                cell[i] +=
+                    row[c][4 * i] + row[c][4 * i + 1] + (row[c][4 * i + 2] + row[c][4 * i + 3]);
         }
+    }
+    for (int i = 0; i < CELLS * CELLS; i++)
+        all += sums[3][i];
     return all >= 1e-6f;
 }
 
-// All cells by a Gaussian of 2.5 cells.
-static void spread(float *cells)
+// out = a b
+LS_CLONES static void multiply(float (*restrict out)[CELLS], const float (*restrict a)[CELLS],
+                               const float (*restrict b)[CELLS])
 {
-    float weight[CELLS], rows[CELLS * CELLS];
+    for (int y = 0; y < CELLS; y++) {
+        for (int x = 0; x < CELLS; x++)
+            out[y][x] = 0;
+        for (int k = 0; k < CELLS; k++)
+            for (int x = 0; x < CELLS; x++)
+                out[y][x] += a[y][k] * b[k][x];
+    }
+}
+
+// All cells by a Gaussian of 2.5 cells.
+static void spread(float (*cells)[CELLS], int count)
+{
+    float weight[CELLS][CELLS], rows[CELLS][CELLS];
 
     for (int i = 0; i < CELLS; i++)
-        weight[i] = 0.1595769f * expf(-0.08f * (float)(i * i)); // 1 / (2.5 sqrt(2 pi))
-    for (int y = 0; y < CELLS; y++)
-        for (int x = 0; x < CELLS; x++) {
-            rows[y * CELLS + x] = 0;
-            for (int k = 0; k < CELLS; k++)
-                rows[y * CELLS + x] += weight[k < x ? x - k : k - x] * cells[y * CELLS + k];
-        }
-    for (int y = 0; y < CELLS; y++)
-        for (int x = 0; x < CELLS; x++) {
-            cells[y * CELLS + x] = 0;
-            for (int k = 0; k < CELLS; k++)
-                cells[y * CELLS + x] += weight[k < y ? y - k : k - y] * rows[k * CELLS + x];
-        }
+        weight[0][i] = 0.1595769f * expf(-0.08f * (float)(i * i)); // 1 / (2.5 sqrt(2 pi))
+    for (int y = 1; y < CELLS; y++)
+        for (int x = 0; x < CELLS; x++)
+            weight[y][x] = weight[0][x < y ? y - x : x - y];
+    for (int i = 0; i < count; i++) {
+        multiply(rows, cells + i * CELLS, weight);
+        multiply(cells + i * CELLS, weight, rows);
+    }
 }
 
 // A cell's centre lies on pixel 1.5 of its four: the place of pixel `at` between cells.
@@ -208,25 +201,37 @@ static float cell_place(int *cell, int at)
     return place - (float)*cell;
 }
 
-// Adds `match` times what the cells say to a map, and cuts it to 0..255.
-static void add_cells(float *map, const float *cells, float match, const struct ls_int_box *r)
+// A row of cells at the pixels.
+LS_CLONES static void widen_cells(float *restrict out, const float *restrict cells, float match)
 {
+    out[0] = out[1] = match * cells[0];
+    for (int c = 0; c + 1 < CELLS; c++)
+        for (int n = 0; n < 4; n++)
+            out[2 + 4 * c + n] =
+                match * (cells[c] + (0.125f + 0.25f * (float)n) * (cells[c + 1] - cells[c]));
+    out[SIZE - 2] = out[SIZE - 1] = match * cells[CELLS - 1];
+}
+
+// Adds what lies between two rows of cells to a map's.
+LS_CLONES static void add_row(float *restrict map, const float *a, const float *b, float part,
+                              int count)
+{
+    for (int i = 0; i < count; i++)
+        map[i] = ls_detail_cut(map[i] + (a[i] + part * (b[i] - a[i])), 0, 255);
+}
+
+// Adds `match` times what the cells say to a map, and cuts it to 0..255.
+static void add_cells(float *map, float (*cells)[CELLS], float match, const struct ls_int_box *r)
+{
+    float wide[CELLS][SIZE], part;
+    int cell;
+
+    for (int y = 0; y < CELLS; y++)
+        widen_cells(wide[y], cells[y], match);
     for (int y = r->y0; y < r->y1; y++) {
-        float row[CELLS + 1], part;
-        int cell;
-
         part = cell_place(&cell, y);
-        for (int i = 0; i < CELLS; i++) {
-            float a = cells[cell * CELLS + i], b = cells[inside(cell + 1, CELLS) * CELLS + i];
-
-            row[i] = match * (a + part * (b - a));
-        }
-        row[CELLS] = row[CELLS - 1];
-        for (int x = r->x0; x < r->x1; x++) {
-            part = cell_place(&cell, x);
-            map[y * SIZE + x] = ls_detail_cut(
-                map[y * SIZE + x] + row[cell] + part * (row[cell + 1] - row[cell]), 0, 255);
-        }
+        add_row(map + y * SIZE + r->x0, wide[cell] + r->x0, wide[inside(cell + 1, CELLS)] + r->x0,
+                part, r->x1 - r->x0);
     }
 }
 
@@ -238,15 +243,14 @@ static void match_colour(struct ls_detail *d, const struct ls_paste *paste,
 
     if (!cell_sums(sums, d, r))
         return;
-    for (int c = 0; c < 4; c++) {
+    for (int c = 0; c < 4; c++)
         for (int i = 0; i < CELLS * CELLS; i++)
             all[c] += sums[c][i];
-        spread(sums[c]);
-    }
+    spread((float(*)[CELLS])sums, 4);
     for (int c = 0; c < 3; c++) {
         for (int i = 0; i < CELLS * CELLS; i++)
             sums[c][i] = (sums[c][i] + 1e-4f * all[c] / all[3]) / (sums[3][i] + 1e-4f);
-        add_cells(d->room[MADE + c], sums[c], paste->colour_match, r);
+        add_cells(d->room[MADE + c], (float(*)[CELLS])sums[c], paste->colour_match, r);
     }
 }
 
@@ -254,6 +258,16 @@ static struct ls_int_box grown(const struct ls_int_box *r, int by, int size)
 {
     return (struct ls_int_box){inside(r->x0 - by, size), inside(r->y0 - by, size),
                                inside(r->x1 + by - 1, size) + 1, inside(r->y1 + by - 1, size) + 1};
+}
+
+LS_CLONES static void change_row(float *restrict change, const float *g, const float *c1,
+                                 const float *c2, const float *c3, float weight, int count)
+{
+    for (int i = 0; i < count; i++) {
+        float apart = ls_detail_apart(g[i], c1[i], c2[i], c3[i]);
+
+        change[i] += weight * apart * apart;
+    }
 }
 
 // Adds weight * distance^2 of L or Q to CHANGE and leaves its blurs in SEEN_1, SEEN_2, MADE_1.
@@ -265,44 +279,61 @@ static void add_change(struct ls_detail *d, const float *made, const float *seen
     float *change = d->room[CHANGE], *g = d->room[MADE_1], *c1 = d->room[SEEN_1];
     float *c2 = d->room[SEEN_2], *c3 = d->room[SPARE];
 
-    blur(c1, seen, SIZE, LS_BLUR1, &most);
-    blur(c2, c1, SIZE, LS_BLUR2, &more);
-    blur(c3, c2, SIZE, LS_BLUR3, r);
-    blur(g, made, SIZE, LS_BLUR1, &band);
-    for (int y = r->y0; y < r->y1; y++)
-        for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++) {
-            float apart = ls_detail_apart(g[i], c1[i], c2[i], c3[i]);
+    ls_filter_blur(c1, seen, LS_BLUR1, &most);
+    ls_filter_blur(c2, c1, LS_BLUR2, &more);
+    ls_filter_blur(c3, c2, LS_BLUR3, r);
+    ls_filter_blur(g, made, LS_BLUR1, &band);
+    for (int y = r->y0; y < r->y1; y++) {
+        int i = y * SIZE + r->x0;
 
-            change[i] += weight * apart * apart;
-        }
+        change_row(change + i, g + i, c1 + i, c2 + i, c3 + i, weight, r->x1 - r->x0);
+    }
+}
+
+// Adds lips * change and lips to each column's sums.
+LS_CLONES static void whole_row(double *restrict sum, double *restrict all,
+                                const float *restrict lips, const float *restrict change, int count)
+{
+    for (int i = 0; i < count; i++)
+        sum[i] += (double)(lips[i] * change[i]);
+    for (int i = 0; i < count; i++)
+        all[i] += (double)lips[i];
+}
+
+LS_CLONES static void keep_row(float *restrict keep, const float *restrict change,
+                               const float *restrict lips, float most, float whole, int count)
+{
+    for (int i = 0; i < count; i++)
+        keep[i] = most * ls_detail_keep(sqrtf(change[i]), lips[i], whole);
 }
 
 // 2 of detail.h. Leaves the blurs of luma behind.
 static void find_change(struct ls_detail *d, const struct ls_paste *paste,
-                        const struct ls_mask_shape *shape, const struct ls_int_box *r)
+                        const struct ls_int_box *r)
 {
-    float *change = d->room[CHANGE], *lips = d->room[SPARE], most = fminf(paste->sharpness, 1);
-    double sum = 0, all = 0;
+    float *change = d->room[CHANGE], *lips = d->room[LIPS], most = fminf(paste->sharpness, 1);
+    double sums[SIZE] = {0}, alls[SIZE] = {0}, sum = 0, all = 0;
+    int width = r->x1 - r->x0;
     float whole;
 
     memset(change, 0, sizeof d->room[CHANGE]);
     add_change(d, d->room[MADE_Q], d->room[SEEN_Q], 0.25f, r);
     add_change(d, d->room[MADE_L], d->room[SEEN_L], 1, r);
     for (int y = r->y0; y < r->y1; y++)
-        for (int x = r->x0; x < r->x1; x++) {
-            int i = y * SIZE + x;
-
-            lips[i] = ls_mask_lips(shape, (float)x + 0.5f, (float)y + 0.5f);
-            sum += (double)(lips[i] * change[i]);
-            all += (double)lips[i];
-        }
+        whole_row(sums, alls, lips + y * SIZE + r->x0, change + y * SIZE + r->x0, width);
+    for (int i = 0; i < width; i++) {
+        sum += sums[i];
+        all += alls[i];
+    }
     whole = all > 0 ? (float)sqrt(sum / all) : 0;
-    blur(change, change, SIZE, LS_BLUR3, r);
+    ls_filter_blur(change, change, LS_BLUR3, r);
     for (int i = 0; i < AREA; i++)
         d->keep[i] = 1;
-    for (int y = r->y0; y < r->y1; y++)
-        for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++)
-            d->keep[i] = most * ls_detail_keep(sqrtf(change[i]), lips[i], whole);
+    for (int y = r->y0; y < r->y1; y++) {
+        int i = y * SIZE + r->x0;
+
+        keep_row(d->keep + i, change + i, lips + i, most, whole, width);
+    }
 }
 
 // Mean squares over the rectangle: of the bands of C and G where the face changed, of C's alone,
@@ -311,83 +342,121 @@ struct bands {
     float seen[2], made[2], source[2], skin;
 };
 
+// Sums of each column: of the seven squares, then what they are divided by.
+enum { CHANGED = 7, MASKED, EDGE, SUMS };
+
+// at: the row's first pixel in the maps.
+LS_CLONES static void measure_row(double (*restrict sum)[SIZE], const struct ls_detail *d, int at,
+                                  int count)
+{
+    const float *mask = d->room[MASK] + at, *keep = d->keep + at;
+    const float *made = d->room[MADE_L] + at, *made_1 = d->room[MADE_1] + at;
+    const float *seen = d->room[SEEN_L] + at, *seen_1 = d->room[SEEN_1] + at;
+    const float *seen_2 = d->room[SEEN_2] + at, *made_2 = d->room[SPARE] + at;
+
+    for (int i = 0; i < count; i++) {
+        float a = mask[i], k = keep[i], w = a * (1 - k) + a / 1000, v = a * (1 - a) * k;
+        float c1 = seen[i] - seen_1[i], c2 = seen_1[i] - seen_2[i];
+        float g1 = made[i] - made_1[i], g2 = made_1[i] - made_2[i], square = c1 * c1;
+
+        sum[0][i] += (double)(w * c1 * c1);
+        sum[1][i] += (double)(w * c2 * c2);
+        sum[2][i] += (double)(w * g1 * g1);
+        sum[3][i] += (double)(w * g2 * g2);
+        sum[4][i] += (double)(a * c1 * c1);
+        sum[5][i] += (double)(a * c2 * c2);
+        sum[6][i] += (double)(v * (square < 64 ? square : 64));
+        sum[CHANGED][i] += (double)w;
+        sum[MASKED][i] += (double)a;
+        sum[EDGE][i] += (double)v;
+    }
+}
+
 static void measure(struct bands *b, const struct ls_detail *d, const struct ls_int_box *r)
 {
-    const float *made = d->room[MADE_L], *seen = d->room[SEEN_L], *made_2 = d->room[SPARE];
-    double sum[7] = {0}, changed = 0, masked = 0, edge = 0;
+    double sums[SUMS][SIZE], sum[SUMS] = {0};
 
+    memset(sums, 0, sizeof sums);
     for (int y = r->y0; y < r->y1; y++)
-        for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++) {
-            float a = d->room[MASK][i], k = d->keep[i], w = a * (1 - k) + a / 1000;
-            float v = a * (1 - a) * k;
-            float c1 = seen[i] - d->room[SEEN_1][i], c2 = d->room[SEEN_1][i] - d->room[SEEN_2][i];
-            float g1 = made[i] - d->room[MADE_1][i], g2 = d->room[MADE_1][i] - made_2[i];
+        measure_row(sums, d, y * SIZE + r->x0, r->x1 - r->x0);
+    for (int k = 0; k < SUMS; k++) {
+        for (int i = 0; i < r->x1 - r->x0; i++)
+            sum[k] += sums[k][i];
+        if (k >= CHANGED)
+            sum[k] = fmax(sum[k], 1e-6);
+    }
+    *b = (struct bands){{(float)(sum[0] / sum[CHANGED]), (float)(sum[1] / sum[CHANGED])},
+                        {(float)(sum[2] / sum[CHANGED]), (float)(sum[3] / sum[CHANGED])},
+                        {(float)(sum[4] / sum[MASKED]), (float)(sum[5] / sum[MASKED])},
+                        (float)(sum[6] / sum[EDGE])};
+}
 
-            sum[0] += (double)(w * c1 * c1);
-            sum[1] += (double)(w * c2 * c2);
-            sum[2] += (double)(w * g1 * g1);
-            sum[3] += (double)(w * g2 * g2);
-            sum[4] += (double)(a * c1 * c1);
-            sum[5] += (double)(a * c2 * c2);
-            sum[6] += (double)(v * (c1 * c1 < 64 ? c1 * c1 : 64));
-            changed += (double)w;
-            masked += (double)a;
-            edge += (double)v;
-        }
-    changed = fmax(changed, 1e-6);
-    masked = fmax(masked, 1e-6);
-    *b = (struct bands){{(float)(sum[0] / changed), (float)(sum[1] / changed)},
-                        {(float)(sum[2] / changed), (float)(sum[3] / changed)},
-                        {(float)(sum[4] / masked), (float)(sum[5] / masked)},
-                        (float)(sum[6] / fmax(edge, 1e-6))};
+// at: the row's first pixel in the maps.
+LS_CLONES static void sharpen_row(struct ls_detail *restrict d, const float gain[2], int at,
+                                  int count)
+{
+    const float *made_2 = d->room[SPARE] + at, *low = d->room[CHANGE] + at;
+    const float *high = d->room[MASK] + at, *made = d->room[MADE_L] + at;
+    const float *made_1 = d->room[MADE_1] + at, *seen = d->room[SEEN_L] + at;
+    const float *seen_1 = d->room[SEEN_1] + at, *lips = d->room[LIPS] + at;
+    float fine = gain[0], coarse = gain[1], limit = d->limit, more[SIZE];
+
+    for (int i = 0; i < count; i++) {
+        float add = fine * (made[i] - made_1[i]) + coarse * (made_1[i] - made_2[i]);
+        float over = (high[i] - low[i]) / 5;
+
+        add = ls_detail_cut(add, low[i] - over - made[i], high[i] + over - made[i]);
+        more[i] = add + (1 - lips[i]) * ls_detail_grain(seen[i] - seen_1[i],
+                                                        ls_detail_limit_at(limit, lips[i]));
+    }
+    for (int c = 0; c < 3; c++) {
+        float *restrict out = d->room[MADE + c] + at;
+
+        for (int i = 0; i < count; i++)
+            out[i] = ls_detail_cut(out[i] + more[i], 0, 255);
+    }
 }
 
 // 3 and 5 of detail.h, and the amount of 4.
-static void sharpen(struct ls_detail *d, const struct ls_paste *paste,
-                    const struct ls_mask_shape *shape, const struct ls_int_box *r)
+static void sharpen(struct ls_detail *d, const struct ls_paste *paste, const struct ls_int_box *r)
 {
-    float *made_2 = d->room[SPARE], *low = d->room[CHANGE], *high = d->room[MASK], gain[2];
-    const float *made = d->room[MADE_L], *made_1 = d->room[MADE_1], *seen = d->room[SEEN_L];
     struct bands b;
+    float gain[2];
 
-    blur(made_2, made_1, SIZE, LS_BLUR2, r);
+    ls_filter_blur(d->room[SPARE], d->room[MADE_1], LS_BLUR2, r);
     measure(&b, d, r);
     gain[0] = paste->sharpness * ls_detail_gain(b.seen[0], b.made[0], 1.5f);
     gain[1] = paste->sharpness * ls_detail_gain(b.seen[1], b.made[1], 1);
     d->amount = ls_detail_amount(b.source[0], b.source[1], paste);
     d->limit = ls_detail_limit(b.skin, paste);
-    spans(low, high, made, SIZE, 2, r);
+    ls_filter_spans(d->room[CHANGE], d->room[MASK], d->room[MADE_L], r);
     for (int y = r->y0; y < r->y1; y++)
-        for (int i = y * SIZE + r->x0; i < y * SIZE + r->x1; i++) {
-            float more = gain[0] * (made[i] - made_1[i]) + gain[1] * (made_1[i] - made_2[i]);
-            float over = (high[i] - low[i]) / 5;
-            float lips = ls_mask_lips(shape, (float)(i - y * SIZE) + 0.5f, (float)y + 0.5f);
-
-            more = ls_detail_cut(more, low[i] - over - made[i], high[i] + over - made[i]);
-            more += (1 - lips) * ls_detail_grain(seen[i] - d->room[SEEN_1][i],
-                                                 ls_detail_limit_at(d->limit, lips));
-            for (int c = 0; c < 3; c++)
-                d->room[MADE + c][i] = ls_detail_cut(d->room[MADE + c][i] + more, 0, 255);
-        }
+        sharpen_row(d, gain, y * SIZE + r->x0, r->x1 - r->x0);
 }
 
-static void convert(float (*restrict out)[AREA], float (*restrict bgr)[AREA],
-                    const struct ls_frame *frame)
+LS_CLONES static void convert(float *restrict out, float (*restrict bgr)[AREA], const float m[3],
+                              float offset)
+{
+    float blue = m[0], green = m[1], red = m[2];
+
+    for (int i = 0; i < AREA; i++)
+        out[i] = offset + blue * bgr[0][i] + green * bgr[1][i] + red * bgr[2][i];
+}
+
+// G, and of the channels of full resolution C, in the frame's channels.
+static void convert_all(struct ls_detail *d, const struct ls_frame *frame)
 {
     struct ls_colour colour;
 
     if (frame->format == LS_PIX_RGB24) {
-        memcpy(out, bgr, 3 * sizeof *out);
+        memcpy(d->made, &d->room[MADE], sizeof d->made);
+        memcpy(d->seen, &d->room[SEEN], sizeof d->seen);
         return;
     }
     ls_colour_init(&colour, frame);
-    for (int c = 0; c < 3; c++) {
-        const float *m = colour.yuv_of_bgr[c];
-        float offset = colour.offset[c];
-
-        for (int i = 0; i < AREA; i++)
-            out[c][i] = offset + m[0] * bgr[0][i] + m[1] * bgr[1][i] + m[2] * bgr[2][i];
-    }
+    for (int c = 0; c < 3; c++)
+        convert(d->made[c], &d->room[MADE], colour.yuv_of_bgr[c], colour.offset[c]);
+    convert(d->seen[0], &d->room[SEEN], colour.yuv_of_bgr[0], colour.offset[0]);
 }
 
 bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame, const struct ls_paste *paste)
@@ -405,7 +474,7 @@ bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame, const str
         load(d, paste, &r);
     else
         load_face(d, paste, &r);
-    load_mask(d, &shape, &r);
+    load_masks(d, &shape, &r);
     luma(d->room[SEEN_L], &d->room[SEEN]);
     luma(d->room[MADE_L], &d->room[MADE]);
     if (paste->source && paste->colour_match > 0)
@@ -413,67 +482,31 @@ bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame, const str
     d->amount = d->limit = 0;
     if (paste->source && paste->sharpness > 0) {
         luma(d->room[MADE_L], &d->room[MADE]);
-        for (int i = 0; i < AREA; i++) {
-            d->room[MADE_Q][i] = d->room[MADE + 2][i] - d->room[MADE + 1][i];
-            d->room[SEEN_Q][i] = d->room[SEEN + 2][i] - d->room[SEEN + 1][i];
-        }
-        find_change(d, paste, &shape, &r);
-        sharpen(d, paste, &shape, &r);
+        subtract(d->room[MADE_Q], d->room[MADE + 2], d->room[MADE + 1]);
+        subtract(d->room[SEEN_Q], d->room[SEEN + 2], d->room[SEEN + 1]);
+        find_change(d, paste, &r);
+        sharpen(d, paste, &r);
     } else {
         memset(d->keep, 0, sizeof d->keep);
     }
-    convert(d->made, &d->room[MADE], frame);
-    convert(d->seen, &d->room[SEEN], frame);
+    convert_all(d, frame);
     return true;
-}
-
-// The doubled map's row or column i lies a quarter of a pixel before or behind its pixel's centre.
-static void double_map(float *out, const float *in, const struct ls_int_box *r)
-{
-    static const float near[4] = {-9 / 128.0f, 111 / 128.0f, 29 / 128.0f, -3 / 128.0f};
-    float rows[SIZE][FINE];
-    int first = inside(r->y0 / 2 - 2, SIZE), end = inside((r->y1 - 1) / 2 + 2, SIZE) + 1;
-
-    for (int y = first; y < end; y++)
-        for (int x = r->x0; x < r->x1; x++) {
-            int at = x / 2, way = x % 2 ? 1 : -1;
-            const float *line = in + y * SIZE;
-
-            rows[y][x] = near[0] * line[inside(at - way, SIZE)] + near[1] * line[at] +
-                         near[2] * line[inside(at + way, SIZE)] +
-                         near[3] * line[inside(at + 2 * way, SIZE)];
-        }
-    for (int y = r->y0; y < r->y1; y++) {
-        int at = y / 2, way = y % 2 ? 1 : -1;
-        const float *a = rows[inside(at - way, SIZE)], *b = rows[at];
-        const float *c = rows[inside(at + way, SIZE)], *e = rows[inside(at + 2 * way, SIZE)];
-
-        for (int x = r->x0; x < r->x1; x++)
-            out[y * FINE + x] = near[0] * a[x] + near[1] * b[x] + near[2] * c[x] + near[3] * e[x];
-    }
 }
 
 void ls_detail_fine(struct ls_detail *d, const struct ls_paste *paste, int idx)
 {
-    // Four maps are a doubled one.
-    float *soft = d->room[0], *low = d->room[4], *high = d->room[8];
-    float *map = d->fine, reach;
     struct ls_int_box r, step;
+    float reach;
 
-    static_assert(3 * FINE * FINE <= ROOMS * AREA, "room for three doubled maps");
     reach = fmaxf(ls_detail_widen(paste->box.x1 - paste->box.x0, FINE),
                   ls_detail_widen(paste->box.y1 - paste->box.y0, FINE));
     ls_paste_extent(&r, paste);
     r = grown(&r, (int)reach + 2, SIZE);
     r = (struct ls_int_box){2 * r.x0, 2 * r.y0, 2 * r.x1, 2 * r.y1};
     step = grown(&r, LS_DETAIL_STEPS * LS_BLUR1, FINE);
-    double_map(map, d->made[idx], &step);
+    ls_filter_double(d->fine[idx], d->made[idx], &step);
     for (int n = LS_DETAIL_STEPS - 1; n >= 0 && d->amount > 0; n--) {
         step = grown(&r, n * LS_BLUR1, FINE);
-        blur(soft, map, FINE, LS_BLUR1, &step);
-        spans(low, high, map, FINE, 1, &step);
-        for (int y = step.y0; y < step.y1; y++)
-            for (int i = y * FINE + step.x0; i < y * FINE + step.x1; i++)
-                map[i] = ls_detail_steepen(map[i], soft[i], low[i], high[i], d->amount);
+        ls_filter_steepen(d->fine[idx], d->amount, &step);
     }
 }

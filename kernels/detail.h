@@ -180,18 +180,18 @@ LS_ANYWHERE float ls_detail_blend(float old, float made, float opacity, float bl
 // The maps of a face. Some hundred KB: not for a stack.
 struct ls_detail {
     float made[3][LS_DETAIL_AREA]; // G in the frame's channels
-    float seen[3][LS_DETAIL_AREA]; // C in the frame's channels; G if there is no source
+    float seen[3][LS_DETAIL_AREA]; // C in those of full resolution; G if there is no source
     float keep[LS_DETAIL_AREA];    // k
     float amount, limit;
-    float fine[LS_DETAIL_FINE * LS_DETAIL_FINE]; // T, by ls_detail_fine
-    float room[16][LS_DETAIL_AREA];              // detail.c's
+    float fine[3][LS_DETAIL_FINE * LS_DETAIL_FINE]; // T, by ls_detail_fine
+    float room[17][LS_DETAIL_AREA];                 // detail.c's
 };
 
 // 1 to 3 and 5 above. False if nothing can be written (an empty mask, strength 0): then nothing is
 // filled.
 bool ls_detail_make(struct ls_detail *d, const struct ls_frame *frame,
                     const struct ls_paste *paste);
-// 4: d->fine of channel `idx` of d->made, where a paste can read it.
+// 4: d->fine[idx] of d->made[idx], where a paste can read it.
 void ls_detail_fine(struct ls_detail *d, const struct ls_paste *paste, int idx);
 
 #ifdef __cplusplus

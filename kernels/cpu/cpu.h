@@ -8,32 +8,26 @@
 
 #include "../backend.h"
 #include "../crop.h"
-#include "../detail.h"
+#include "composite.h"
 
 struct ls_cpu_detect; // detect.c's: the detector planned for a few picture sizes
 
 // Weights of all points of a crop's lattice along an axis: a sample belongs to at most four points'
 // kernels, but for the edges, to which kernels of up to 2732 samples (backend.c's largest box) add
-// once each.
-enum { LS_CPU_WEIGHTS = 4 * 8192 + 20 * 2732 };
+// once each. Each point has three more at most, which are 0.
+enum { LS_CPU_WEIGHTS = 4 * 8192 + 20 * 2732 + 3 * LS_LATTICE_MAX };
 struct ls_cpu_axis {
-    int first[LS_LATTICE_MAX], count[LS_LATTICE_MAX], at[LS_LATTICE_MAX]; // samples; weight[at]
+    // Samples, in fours, and where their weights begin.
+    int first[LS_LATTICE_MAX], fours[LS_LATTICE_MAX], at[LS_LATTICE_MAX];
     float weight[LS_CPU_WEIGHTS];
 };
 
 // What a crop works in.
 struct ls_cpu_crop {
     struct ls_cpu_axis axis[2][2]; // of full resolution and of chroma; columns, rows
-    float sum[3 * 8192];           // a row of samples
-    float map[3][LS_LATTICE_MAX * LS_LATTICE_MAX];
-};
-
-// What a paste works in.
-enum { LS_CPU_STRIP = 256 }; // columns of a frame at a time
-struct ls_cpu_paste {
-    struct ls_detail detail;
-    // keep, made and seen with their columns at a strip's samples, rows still the maps'
-    float wide[3][LS_DETAIL_FINE * LS_CPU_STRIP];
+    float sum[3][8192 + 4];        // a row of samples of each channel; finite beyond its end
+    float pixels[3 * 8192];        // and of all
+    float map[4 * LS_LATTICE_MAX * LS_LATTICE_MAX];
 };
 
 struct ls_cpu_lane {

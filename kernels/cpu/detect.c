@@ -14,6 +14,7 @@ struct entry {
     struct ls_net *net;
     struct ls_dnn *dnn;
     struct ls_dnn_lane *lane;
+    struct ls_reduce_room room;
     int output_count;
     float *output[LS_DETECT_OUTPUTS_MAX];
 };
@@ -27,6 +28,7 @@ static void entry_done(struct entry *e)
 {
     for (int i = 0; i < e->output_count; i++)
         free(e->output[i]);
+    ls_cpu_reduce_done(&e->room);
     ls_dnn_lane_free(&e->lane);
     ls_dnn_free(&e->dnn);
     ls_net_free(&e->net);
@@ -121,7 +123,7 @@ int ls_cpu_detect(struct ls_cpu_lane *lane, struct ls_face *out, int *count,
     ls_detect_letterbox(&box, lane->model->detector, frame, params);
     r = find_entry(&e, lane->detect, lane->model, &box, err);
     if (r == LS_OK)
-        r = ls_cpu_reduce(ls_dnn_input(e->lane, 0, 0), frame, &box, err);
+        r = ls_cpu_reduce(&e->room, ls_dnn_input(e->lane, 0, 0), frame, &box, err);
     if (r == LS_OK)
         r = ls_dnn_run(e->lane,
                        &(struct ls_dnn_job){

@@ -71,7 +71,7 @@ static float made_at(const struct ls_detail *d, const struct ls_mask_shape *shap
     rest = old - look(d->seen[channel], SIZE, &x, &y);
     taps_init(&x, place[0], samples[0], LS_DETAIL_FINE);
     taps_init(&y, place[1], samples[1], LS_DETAIL_FINE);
-    made = look(d->fine, LS_DETAIL_FINE, &x, &y);
+    made = look(d->fine[channel], LS_DETAIL_FINE, &x, &y);
     lips = ls_mask_lips(shape, (float)place[0], (float)place[1]);
     return made + (1 - keep) * ls_detail_grain(rest, ls_detail_limit_at(d->limit, lips)) +
            keep * (old - made);

@@ -11,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/paste.h"
+#include "tests/kernels/_made.h"
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
 
@@ -29,6 +30,11 @@ struct subject {
     float *mel, *out, *pcm;
     struct picture picture;
     struct ls_paste paste;
+    // A face of a size, as a generator makes it from what was cut out of the picture.
+    struct picture face_picture;
+    struct ls_paste face_paste;
+    uint8_t *source;
+    float *made;
     // Whole faces: two batches that take turns.
     int depth;
     struct picture *pictures; // [2][DEVICE_BATCH_MAX]
@@ -140,6 +146,17 @@ static int run_composite(struct subject *s)
     return ls_composite(s->lane, &s->picture.frame, &s->paste, NULL);
 }
 
+static int run_face_crop(struct subject *s)
+{
+    return ls_crop(s->lane, s->source, &s->face_picture.frame, &s->face_paste.box,
+                   s->face_paste.roll_rad, false, NULL);
+}
+
+static int run_face_composite(struct subject *s)
+{
+    return ls_composite(s->lane, &s->face_picture.frame, &s->face_paste, NULL);
+}
+
 static int run_detect(struct subject *s)
 {
     struct ls_face faces[LS_FACES_MAX];
@@ -157,7 +174,9 @@ static void subject_init(struct subject *s)
     s->out = calloc(DEVICE_BATCH_MAX * FACE_BYTES, sizeof(float));
     s->mel = malloc(DEVICE_BATCH_MAX * LS_MEL_WINDOW * LS_MEL_BANDS * sizeof(float));
     s->pcm = malloc(2 * LS_SAMPLE_RATE * sizeof(float));
-    if (!s->face || !s->out || !s->mel || !s->pcm)
+    s->source = malloc(FACE_BYTES);
+    s->made = malloc(FACE_BYTES * sizeof(float));
+    if (!s->face || !s->out || !s->mel || !s->pcm || !s->source || !s->made)
         abort();
     for (int i = 0; i < DEVICE_BATCH_MAX * FACE_BYTES; i++)
         s->face[i] = (uint8_t)random_next(&seed);
@@ -186,20 +205,80 @@ static void subject_done(struct subject *s)
     free(s->out);
     free(s->mel);
     free(s->pcm);
+    free(s->source);
+    free(s->made);
     picture_free(&s->picture);
 }
+
+// What is measured: a back end with a model, by one arithmetic of its own.
+struct bench_case {
+    const char *back_end, *module, *arithmetic;
+    const char *model_name;
+    const struct ls_model *model;
+    bool generate_only;
+};
+
+// A face of 1280x720: what is cut out of it and put back.
+struct face_shape {
+    float width, height, roll_rad;
+    enum ls_pixel format;
+};
 
 static const struct {
     const char *name, *unit;
     int (*run)(struct subject *);
     int items;
+    struct face_shape face; // of 0: the subject's, which is noise
 } operations[] = {
-    {"mel", "column/s", run_mel, 80},
-    {"crop", "face/s", run_crop, 1},
-    {"composite 300x360 I420", "face/s", run_composite, 1},
-    {"detect 1280x720", "frame/s", run_detect, 1},
+    {"mel", "column/s", run_mel, 80, {0, 0, 0, LS_PIX_I420}},
+    {"crop", "face/s", run_crop, 1, {0, 0, 0, LS_PIX_I420}},
+    {"crop 600x700 I420", "face/s", run_face_crop, 1, {600, 700, 0, LS_PIX_I420}},
+    {"crop 300x360 I420 turned", "face/s", run_face_crop, 1, {300, 360, 0.12f, LS_PIX_I420}},
+    {"crop 300x360 RGB24", "face/s", run_face_crop, 1, {300, 360, 0, LS_PIX_RGB24}},
+    {"composite 300x360 I420", "face/s", run_composite, 1, {0, 0, 0, LS_PIX_I420}},
+    {"composite face 120x144 I420", "face/s", run_face_composite, 1, {120, 144, 0, LS_PIX_I420}},
+    {"composite face 300x360 I420", "face/s", run_face_composite, 1, {300, 360, 0, LS_PIX_I420}},
+    {"composite face 600x700 I420", "face/s", run_face_composite, 1, {600, 700, 0, LS_PIX_I420}},
+    {"composite face 300x360 I420 turned",
+     "face/s",
+     run_face_composite,
+     1,
+     {300, 360, 0.12f, LS_PIX_I420}},
+    {"composite face 300x360 RGB24", "face/s", run_face_composite, 1, {300, 360, 0, LS_PIX_RGB24}},
+    {"detect 1280x720", "frame/s", run_detect, 1, {0, 0, 0, LS_PIX_I420}},
 };
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
+
+static void face_init(struct subject *s, const struct face_shape *shape)
+{
+    const struct ls_frame hd = {.width_px = 1280, .height_px = 720, .format = shape->format};
+
+    s->face_picture = picture_new(&hd, FILL_SMOOTH, 2);
+    s->face_paste = s->paste;
+    s->face_paste.box = (struct ls_box){640.3f - shape->width / 2, 360.6f - shape->height / 2,
+                                        640.3f + shape->width / 2, 360.6f + shape->height / 2};
+    s->face_paste.roll_rad = shape->roll_rad;
+    if (run_face_crop(s) < 0)
+        abort();
+    make_face(s->made, s->source, 5);
+    s->face_paste.source = s->source;
+    s->face_paste.face = s->made;
+}
+
+// Returns its rate.
+static double bench_operation(const struct bench_case *c, struct subject *s, int i, double ref_rate)
+{
+    char row[64];
+    double rate;
+
+    snprintf(row, sizeof row, "%s %s", c->back_end, operations[i].name);
+    if (operations[i].face.width > 0)
+        face_init(s, &operations[i].face);
+    rate = measure(row, operations[i].run, s, operations[i].items, operations[i].unit, ref_rate);
+    if (operations[i].face.width > 0)
+        picture_free(&s->face_picture);
+    return rate;
+}
 
 // One batch is begun before the other is waited for, as the service does.
 static int run_faces(struct subject *s)
@@ -227,14 +306,6 @@ static int start_faces(struct subject *s)
     s->turn = 0;
     return s->depth > 1 ? ls_faces_start(s->lane, s->job[1], s->count, NULL) : 0;
 }
-
-// What is measured: a back end with a model, by one arithmetic of its own.
-struct bench_case {
-    const char *back_end, *module, *arithmetic;
-    const char *model_name;
-    const struct ls_model *model;
-    bool generate_only;
-};
 
 static const char *row_of(const struct bench_case *c, const char *what, int count)
 {
@@ -323,7 +394,6 @@ static void bench_back_end(const struct bench_case *c, struct subject *s,
     struct ls_calibration calibration;
     struct ls_backend *be = NULL;
     struct ls_err err = {0};
-    char row[64];
 
     s->lane = NULL;
     if (c->arithmetic && !strcmp(c->arithmetic, "int8") &&
@@ -343,9 +413,7 @@ static void bench_back_end(const struct bench_case *c, struct subject *s,
 
         if (operations[i].run == run_detect && c->model->detector == LS_DETECTOR_NONE)
             continue;
-        snprintf(row, sizeof row, "%s %s", c->back_end, operations[i].name);
-        r = measure(row, operations[i].run, s, operations[i].items, operations[i].unit,
-                    is_ref ? 0 : rate[i]);
+        r = bench_operation(c, s, i, is_ref ? 0 : rate[i]);
         rate[i] = is_ref ? r : rate[i];
     }
     ls_lane_close(&s->lane);

@@ -4,6 +4,7 @@
 // pasted faces are the crop with a changed mouth, so that some of it is kept, some made and some
 // in between.
 #include "kernels/backend.h"
+#include "tests/kernels/_made.h"
 #include "tests/kernels/_pair.h"
 #include "tests/kernels/_pictures.h"
 #include "tests/unit/_check.h"
@@ -141,21 +142,6 @@ static const struct {
     {"mask outside", {ELLIPSE(3, 3, 0.1f, 0.1f), .feather_px = 2, ALL}},
     {"exact", {.exact = true}},
 };
-
-// The crop, with another mouth, a little softer and darker elsewhere: what a generator makes.
-static void make_face(float *face, const uint8_t *source, uint64_t seed)
-{
-    for (int y = 0; y < SIZE; y++)
-        for (int x = 0; x < SIZE; x++)
-            for (int c = 0; c < 3; c++) {
-                int at = (y * SIZE + x) * 3 + c, up = y > 0 ? at - 3 * SIZE : at;
-                float v = (float)(source[at] + source[up]) / 510 * 0.97f;
-
-                if (abs(x - 48) < 20 && abs(y - 70) < 9)
-                    v = random_float(&seed, 0, 1) * 0.3f + (y > 68 ? 0.5f : 0.1f);
-                face[at] = v;
-            }
-}
 
 // Outside the frame's pixels nothing may change at all.
 static void check_pasted(const char *row, const struct picture *got, const struct picture *want,
