@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include <uv.h>
 
@@ -185,6 +186,7 @@ static void *lane_run(void *arg)
     struct ls_work *work[TAKE_MAX];
     int n;
 
+    prctl(PR_SET_NAME, "lane"); // as top -H shows it
     for (;;) {
         pthread_mutex_lock(&lane->batch->lock);
         n = take(lane->batch, work, lane);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -386,6 +387,7 @@ static void *run(void *arg)
     struct ls_front *f = arg;
     struct epoll_event events[EVENTS];
 
+    prctl(PR_SET_NAME, "front");
     while (!f->close_ms || atomic_load(&f->count)) {
         int count = epoll_wait(f->epoll_fd, events, EVENTS, timeout(f));
 

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include <uv.h>
 
@@ -58,8 +59,11 @@ static struct ls_pool_job *line_take(struct line *l, struct ls_pool_job **at)
 
 static void run_job(uv_work_t *work)
 {
+    static _Thread_local bool named; // libuv starts the threads, for files, too
     struct slot *slot = work->data;
 
+    if (!named)
+        named = prctl(PR_SET_NAME, "encode") == 0;
     slot->job->run(slot->job);
 }
 

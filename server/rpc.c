@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
@@ -32,6 +33,7 @@ static void poll_events(void *arg)
 {
     struct ls_rpc *rpc = arg;
 
+    prctl(PR_SET_NAME, "rpc");
     for (;;) {
         grpc_event event =
             grpc_completion_queue_next(rpc->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
