@@ -233,7 +233,9 @@ int ls_admit_open(struct ls_admit **out, struct uv_loop_s *loop, const struct ls
         return ls_fail(err, LS_ENOMEM, "admission");
     a->opt = opt;
     a->metrics = metrics;
-    a->load.cores = ls_load_cores();
+    a->load.cores = ls_load_cores(); // perhaps 1.5, of which two were planned with
+    if (opt->cores > 0 && (double)opt->cores < a->load.cores)
+        a->load.cores = (double)opt->cores;
     a->load.share_max = (double)opt->live_load_max / 100;
     ls_admit_lanes(a, opt->threads > 0 ? (int)opt->threads : 1, true);
     uv_timer_init(loop, &a->timer);

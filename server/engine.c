@@ -5,28 +5,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <uv.h>
 
 #include "admit.h"
 #include "batch.h"
 #include "decode.h"
+#include "load.h"
 #include "log.h"
 #include "metrics.h"
 #include "pool.h"
 #include "video_device.h"
 
-static void replace_auto(struct ls_options *opt)
+void ls_engine_plan(struct ls_options *opt)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int whole = (int)(ls_load_cores() + 0.5); // of a quota of 1.5, two: half of one would lie idle
 
-    if (cores < 1)
-        cores = 1;
+    if (opt->cores == 0)
+        opt->cores = whole < 1 ? 1 : whole < 256 ? whole : 256;
     if (opt->threads == 0)
-        opt->threads = cores < 256 ? cores : 256;
+        opt->threads = opt->cores;
     if (opt->pool_threads == 0)
-        opt->pool_threads = cores < 256 ? cores : 256;
+        opt->pool_threads = opt->cores;
 }
 
 static const char *text_or_null(const char *text)
@@ -104,7 +104,7 @@ static int open_engine(struct ls_engine **out, struct uv_loop_s *loop, const str
         return ls_fail(err, LS_ENOMEM, "the engine");
     e->loop = loop;
     e->opt = *opt;
-    replace_auto(&e->opt);
+    ls_engine_plan(&e->opt);
     e->metrics = ls_metrics_new();
     r = e->metrics ? 0 : ls_fail(err, LS_ENOMEM, "metrics");
     if (r == 0)

@@ -40,6 +40,9 @@ struct ls_engine {
     int64_t sessions_started, sessions_done;
 };
 
+// Replaces what is 0 of cores, and of the threads that follow them: lanes and encode jobs, one a
+// core each. Before the first thread; a second time it changes nothing.
+void ls_engine_plan(struct ls_options *opt);
 // Loads the model, opens the back end and its lanes, starts device threads and decode processes.
 // loop and opt are borrowed for the call (opt is copied).
 LS_MUST int ls_engine_open(struct ls_engine **out, struct uv_loop_s *loop,

@@ -51,7 +51,6 @@ struct server {
 static void prepare_process(const struct ls_options *opt)
 {
     struct rlimit files;
-    int64_t threads = opt->pool_threads ? opt->pool_threads : sysconf(_SC_NPROCESSORS_ONLN);
     char text[24];
 
     signal(SIGPIPE, SIG_IGN);
@@ -60,7 +59,7 @@ static void prepare_process(const struct ls_options *opt)
         setrlimit(RLIMIT_NOFILE, &files);
     }
     // One more than encode jobs: short file operations share this pool.
-    snprintf(text, sizeof text, "%" PRId64, threads + 1);
+    snprintf(text, sizeof text, "%" PRId64, opt->pool_threads + 1);
     setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 
@@ -146,6 +145,7 @@ static void log_start(const struct server *s)
         {"model", engine->model->generator_name, 0},
         {"detector",
          engine->model->detector == LS_DETECTOR_NONE ? "none" : engine->model->detector_name, 0},
+        {"cores", NULL, opt->cores},
         {"threads", NULL, opt->threads},
         {"batch_max", NULL, opt->batch_max},
         {"sessions_max", NULL, opt->sessions_max},
@@ -317,6 +317,7 @@ static int run(struct ls_options *opt, enum ls_options_action action)
     struct ls_err err = {0};
     int r;
 
+    ls_engine_plan(opt);
     prepare_process(opt);
     block_signals(SIG_BLOCK);
     uv_loop_init(&s.loop);

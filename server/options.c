@@ -39,7 +39,7 @@ static const struct {
 
 static const struct {
     const char *first, *title; // a group of --help starts at this flag
-} groups[] = {{"listen", "Service"}, {"threads", "Work"}, {"sessions-max", "Limits"}};
+} groups[] = {{"listen", "Service"}, {"cores", "Work"}, {"sessions-max", "Limits"}};
 
 static const struct {
     const char *flag, *help;

@@ -53,6 +53,9 @@
     S(anonymous, "anonymous", "auto",                                                              \
       "callers without credentials: never, loopback, always, or auto: from loopback, unless "      \
       "credentials are configured")                                                                \
+    N(cores, "cores", 0, 0, 256, "processors",                                                     \
+      "how many the work is planned for; 0: those that this process may use, by its affinity and " \
+      "its cgroup's quota")                                                                        \
     N(threads, "threads", 0, 0, 256, "threads", "compute lanes; 0: one a core")                    \
     N(pool_threads, "pool-threads", 0, 0, 256, "threads", "encode jobs at once; 0: one a core")    \
     N(encode_threads, "encode-threads", 1, 1, 16, "threads", "x264 threads of one session")        \

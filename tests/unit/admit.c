@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who is let in, who waits and who is refused, as scripts of letters; what sessions hold together;
-// and what live streams are promised, with given times.
+// what live streams are promised, with given times; and what is planned for a number of cores.
 #include <ctype.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "_check.h"
 #include "server/admit.h"
 #include "server/clock.h"
+#include "server/engine.h"
 
 enum { LETTERS = 128, WAIT_MS = 40 };
 
@@ -527,6 +529,42 @@ static void check_quotas(void)
     CHECK(ls_load_cores() > 0 && ls_load_cores() <= 4096, "some cores");
 }
 
+// What follows from a number of cores, given or found.
+static void check_plan(void)
+{
+    static const struct {
+        const char *name;
+        struct ls_options opt, want;
+    } rows[] = {
+        {"cores alone", {.cores = 6}, {.cores = 6, .threads = 6, .pool_threads = 6}},
+        {"lanes given", {.cores = 6, .threads = 2}, {.cores = 6, .threads = 2, .pool_threads = 6}},
+        {"encode jobs given",
+         {.cores = 6, .pool_threads = 3},
+         {.cores = 6, .threads = 6, .pool_threads = 3}},
+        {"one processor allowed", {0}, {.cores = 1, .threads = 1, .pool_threads = 1}},
+    };
+    cpu_set_t before, one;
+    int cpu = 0;
+
+    CHECK(sched_getaffinity(0, sizeof before, &before) == 0, "affinity");
+    while (!CPU_ISSET(cpu, &before))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0, "one processor");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ls_options opt = rows[i].opt;
+
+        for (int k = 0; k < 2; k++) { // a second time it changes nothing
+            ls_engine_plan(&opt);
+            CHECK(opt.cores == rows[i].want.cores && opt.threads == rows[i].want.threads &&
+                      opt.pool_threads == rows[i].want.pool_threads,
+                  rows[i].name);
+        }
+    }
+    CHECK(sched_setaffinity(0, sizeof before, &before) == 0, "affinity as before");
+}
+
 int main(void)
 {
     uv_loop_init(&loop);
@@ -541,6 +579,7 @@ int main(void)
     check_hope();
     check_live_places();
     check_quotas();
+    check_plan();
     turn(3);
     CHECK(uv_loop_close(&loop) == 0, "no handle is left open");
     return check_done();
