@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The encoder's public face: frames go to H.264 or stay raw, sound to AAC, both to the muxer, whose
-// pieces wait for ls_encode_pop. Runs in a pool job of the session, one at a time. The order of
-// calls for picture and sound does not matter, because sound is encoded as it comes and cut only by
-// the muxer, at the end of the last frame.
+// pieces wait for ls_encode_pop. Runs in pool jobs of the session: one for the picture, and perhaps
+// one for the sound at the same time; they meet at the muxer, under a lock. The order of calls for
+// picture and sound does not matter, because sound is encoded as it comes and cut only by the
+// muxer, at the end of the last frame.
 #include "encode.h"
 
 #include <assert.h>
@@ -21,7 +22,8 @@ struct ls_encode {
     struct ls_pieces pieces;
     struct ls_h264 *video; // NULL: raw frames
     struct ls_aac *audio;  // NULL: no sound in the output
-    struct ls_mux *mux;
+    struct ls_mux *mux;    // under the lock, once open
+    pthread_mutex_t lock;
     struct ls_convert *convert; // raw frames in another format
     struct ls_fetch *fetch; // frames that are not on the host, or NV12, for those that want them so
     AVPacket *pkt;
@@ -53,7 +55,10 @@ static int on_sound_packet(void *user, struct AVPacket *pkt, struct ls_err *err)
 
     if (r < 0)
         return r;
-    return ls_mux_audio(e->mux, pkt, err);
+    pthread_mutex_lock(&e->lock);
+    r = ls_mux_audio(e->mux, pkt, err);
+    pthread_mutex_unlock(&e->lock);
+    return r;
 }
 
 static enum ls_pixel raw_format(const struct ls_encode_params *p)
@@ -117,6 +122,7 @@ int ls_encode_open(struct ls_encode **out, const struct ls_encode_params *params
     if (!e)
         return ls_fail(err, LS_ENOMEM, "encoder");
     e->params = *params;
+    pthread_mutex_init(&e->lock, NULL);
     r = open_parts(e, err);
     if (r == 0 && (params->on_device || params->format == LS_PIX_NV12) &&
         !(e->video && ls_h264_takes_device(e->video)))
@@ -190,7 +196,9 @@ static int mux_video(struct ls_encode *e, struct ls_err *err)
             r = ls_h264_pop(e->video, e->pkt, err);
         if (r <= 0)
             return r;
+        pthread_mutex_lock(&e->lock);
         r = ls_mux_video(e->mux, e->pkt, err);
+        pthread_mutex_unlock(&e->lock);
         av_packet_unref(e->pkt);
         if (r < 0)
             return r;
@@ -282,6 +290,7 @@ void ls_encode_close(struct ls_encode **e)
     ls_fetch_free(&(*e)->fetch);
     av_packet_free(&(*e)->pkt);
     ls_pieces_done(&(*e)->pieces);
+    pthread_mutex_destroy(&(*e)->lock);
     free(*e);
     *e = NULL;
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Encodes frames and sound and muxes them into the output's bytes. Any one thread at a time (a pool
-// job of the session). What comes out depends on the sequence of frames and the sequence of samples
-// alone, not on how calls for picture and sound interleave or how sound is chunked.
+// job of the session), but that ls_encode_sound may run on a second one while ls_encode_frame runs,
+// as long as the sound has not ended. What comes out depends on the sequence of frames and the
+// sequence of samples alone, not on how calls for picture and sound interleave or how sound is
+// chunked.
 #ifndef LS_ENCODE_H
 #define LS_ENCODE_H
 

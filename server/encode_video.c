@@ -28,7 +28,7 @@ struct ls_h264 {
     struct ls_frame own_frame; // its planes
     int width_px, height_px;   // of the frames that come
     enum ls_pixel format;
-    bool lent; // x264's side still holds the caller's planes
+    AVBufferRef *lend; // says that planes are lent; the same for all frames
     struct {
         int64_t pts, duration;
     } pending[PENDING_MAX];
@@ -179,6 +179,12 @@ static int open_codec(struct ls_h264 *h, const struct ls_encode_params *p, struc
     return 0;
 }
 
+static void keep(void *opaque, uint8_t *data) // what is lent is not freed
+{
+    (void)opaque;
+    (void)data;
+}
+
 int ls_h264_open(struct ls_h264 **out, const struct ls_encode_params *p, struct ls_err *err)
 {
     struct ls_h264 *h = calloc(1, sizeof *h);
@@ -193,6 +199,12 @@ int ls_h264_open(struct ls_h264 **out, const struct ls_encode_params *p, struct 
     r = open_codec(h, p, err);
     if (r < 0)
         goto done;
+    // Its one byte is never read.
+    h->lend = av_buffer_create((uint8_t *)h, 1, keep, NULL, AV_BUFFER_FLAG_READONLY);
+    if (!h->lend) {
+        r = ls_fail(err, LS_ENOMEM, "H.264 encoder");
+        goto done;
+    }
     if (!h->device && (odd || p->format == LS_PIX_RGB24)) {
         h->own = calloc(1, ls_packed_size(LS_PIX_I420, h->ctx->width, h->ctx->height));
         if (!h->own) {
@@ -259,28 +271,23 @@ static int make_picture(struct ls_h264 *h, struct ls_frame *out, const struct ls
     return 0;
 }
 
-static void on_release(void *opaque, uint8_t *data)
+// Without a reference-counted buffer, however empty, libavcodec would copy the picture.
+static void lend(struct ls_h264 *h, const struct ls_frame *picture)
 {
-    struct ls_h264 *h = opaque;
-
-    (void)data;
-    h->lent = false;
+    h->frame->buf[0] = h->lend;
+    for (int i = 0; i < 3; i++) {
+        h->frame->data[i] = picture->plane[i];
+        h->frame->linesize[i] = picture->stride[i];
+    }
 }
 
-static int lend(struct ls_h264 *h, const struct ls_frame *picture, struct ls_err *err)
+// Whether libavcodec has let go of it.
+static bool take_back(struct ls_h264 *h)
 {
-    AVFrame *f = h->frame;
-
-    // Without a reference-counted buffer, however empty, libavcodec would copy the picture.
-    f->buf[0] = av_buffer_create(picture->plane[0], 1, on_release, h, AV_BUFFER_FLAG_READONLY);
-    if (!f->buf[0])
-        return ls_fail(err, LS_ENOMEM, "a frame for the encoder");
-    h->lent = true;
-    for (int i = 0; i < 3; i++) {
-        f->data[i] = picture->plane[i];
-        f->linesize[i] = picture->stride[i];
-    }
-    return 0;
+    if (h->device)
+        return true;
+    h->frame->buf[0] = NULL; // ours
+    return av_buffer_get_ref_count(h->lend) == 1;
 }
 
 static void describe(struct ls_h264 *h, int64_t pts)
@@ -300,6 +307,7 @@ int ls_h264_push(struct ls_h264 *h, const struct ls_frame *frame, int64_t pts, i
                  struct ls_err *err)
 {
     struct ls_frame picture;
+    bool given_back;
     int r;
 
     if (h->pending_count == PENDING_MAX)
@@ -310,17 +318,18 @@ int ls_h264_push(struct ls_h264 *h, const struct ls_frame *frame, int64_t pts, i
     } else {
         r = make_picture(h, &picture, frame, err);
         if (r == 0)
-            r = lend(h, &picture, err);
+            lend(h, &picture);
     }
     if (r < 0)
         return r;
     describe(h, pts);
     r = avcodec_send_frame(h->ctx, h->frame);
+    given_back = take_back(h);
     av_frame_unref(h->frame);
     if (r < 0)
         return ls_fail(err, LS_EENCODE, "%s, frame at %lld: %s", h->ctx->codec->name,
                        (long long)pts, av_err2str(r));
-    if (h->lent)
+    if (!given_back)
         return ls_fail(err, LS_EINTERNAL, "libavcodec kept the frame at %lld", (long long)pts);
     h->pending[h->pending_count].pts = pts;
     h->pending[h->pending_count++].duration = duration;
@@ -379,6 +388,7 @@ void ls_h264_close(struct ls_h264 **h)
         return;
     avcodec_free_context(&(*h)->ctx);
     av_frame_free(&(*h)->frame);
+    av_buffer_unref(&(*h)->lend);
     ls_convert_close(&(*h)->convert);
     free((*h)->own);
     free(*h);

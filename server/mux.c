@@ -22,7 +22,7 @@ enum {
 
 // Packets of one stream that wait for the other one; a ring that grows up to AHEAD_S_MAX.
 struct queue {
-    AVPacket **item;
+    AVPacket **item; // [size], of those beyond count made once and used again; NULL: not made yet
     int first, count, size;
     AVStream *stream;
     AVRational time_base; // of the packets, as the encoder gives them
@@ -38,8 +38,8 @@ struct ls_mux {
     int64_t audio_end;         // valid once finished
     int64_t ts_shift;          // MPEG-TS: added to all timestamps, ticks
     bool ts_shift_known;
-    uint8_t *bytes; // written, not yet a piece
-    size_t bytes_size, bytes_max;
+    uint8_t *bytes;                           // written, not yet a piece
+    size_t bytes_size, bytes_max, piece_size; // piece_size: of the last one
     bool out_of_memory;
     size_t part_bytes_max;
     struct ls_pieces *to;
@@ -58,7 +58,7 @@ static int queue_grow(struct queue *q)
 
     if (!item)
         return -1;
-    for (int i = 0; i < q->count; i++)
+    for (int i = 0; i < q->size; i++)
         item[i] = q->item[(q->first + i) % q->size];
     free(q->item);
     q->item = item;
@@ -72,6 +72,7 @@ static AVPacket *queue_head(const struct queue *q)
     return q->count ? q->item[q->first] : NULL;
 }
 
+// The queue's own, empty again before the next push.
 static AVPacket *queue_pop(struct queue *q)
 {
     AVPacket *pkt = q->item[q->first];
@@ -83,27 +84,27 @@ static AVPacket *queue_pop(struct queue *q)
 
 static int queue_push(struct queue *q, AVPacket *pkt, const char *name, struct ls_err *err)
 {
-    AVPacket *kept, *head = queue_head(q);
+    AVPacket **kept, *head = queue_head(q);
 
     if (head &&
         av_compare_ts(pkt->dts - head->dts, q->time_base, AHEAD_S_MAX, (AVRational){1, 1}) > 0)
         return ls_fail(err, LS_EENCODE, "%s is %d s ahead of the other stream", name, AHEAD_S_MAX);
     if (q->count == q->size && queue_grow(q) < 0)
         return ls_fail(err, LS_ENOMEM, "%d %s packets", q->count, name);
-    kept = av_packet_alloc();
-    if (!kept)
+    kept = &q->item[(q->first + q->count) % q->size];
+    if (!*kept)
+        *kept = av_packet_alloc();
+    if (!*kept)
         return ls_fail(err, LS_ENOMEM, "%d %s packets", q->count, name);
-    av_packet_move_ref(kept, pkt);
-    q->item[(q->first + q->count++) % q->size] = kept;
+    av_packet_move_ref(*kept, pkt);
+    q->count++;
     return 0;
 }
 
 static void queue_done(struct queue *q)
 {
-    while (q->count) {
-        AVPacket *pkt = queue_pop(q);
-        av_packet_free(&pkt);
-    }
+    for (int i = 0; i < q->size; i++)
+        av_packet_free(&q->item[i]);
     free(q->item);
     q->item = NULL;
 }
@@ -117,7 +118,8 @@ static int on_write(void *opaque, uint8_t *data, int size)
     size_t need = m->bytes_size + (size_t)size;
 
     if (need > m->bytes_max) {
-        size_t max = need + need / 2;
+        size_t usual = m->piece_size + m->piece_size / 4;
+        size_t max = need < usual ? usual : need + need / 2;
         uint8_t *bytes = realloc(m->bytes, max);
         if (!bytes) {
             m->out_of_memory = true;
@@ -146,6 +148,7 @@ static int take_piece(struct ls_mux *m, const struct ls_media *about, struct ls_
 
     if (size == 0)
         return 0;
+    m->piece_size = size;
     m->bytes = NULL;
     m->bytes_size = m->bytes_max = 0;
     return ls_pieces_push(m->to, &data, size, m->part_bytes_max, about, err);
@@ -214,7 +217,7 @@ static int write_packet(struct ls_mux *m, struct queue *q, struct ls_err *err)
     pkt->dts += m->ts_shift;
     pkt->stream_index = q->stream->index;
     r = av_write_frame(m->fmt, pkt);
-    av_packet_free(&pkt);
+    av_packet_unref(pkt);
     m->segment_is_empty = false;
     q->has_begun = true;
     if (r < 0)
@@ -339,8 +342,7 @@ int ls_mux_finish(struct ls_mux *m, int64_t audio_end, struct ls_err *err)
             kept++;
     }
     while (q->count > kept) {
-        AVPacket *pkt = q->item[(q->first + --q->count) % q->size];
-        av_packet_free(&pkt);
+        av_packet_unref(q->item[(q->first + --q->count) % q->size]);
     }
     r = write_ready(m, err);
     if (r < 0)

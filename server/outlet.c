@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way out of a session: frames that are ready, in order, with the sound up to their end, go to
 // the pool as one job at a time; its media become replies. Flow: shots -> here -> (pool: encode,
-// mux) -> replies. job_run runs on a pool thread and touches only what the job holds, the encoder
-// and the digest. A session that fails waits for its job, which looks at `stop` between any two
-// frames of the picture or of the sound, also where the encoder flushes.
+// mux) -> replies. run_picture and run_sound run on pool threads, side by side, and touch only
+// what the job holds, the encoder and the digest. A session that fails waits for its job, which
+// looks at `stop` between any two frames of the picture or of the sound, also where the encoder
+// flushes.
 #include "session_state.h"
 
 #include <stdlib.h>
@@ -55,30 +56,51 @@ static int collect_media(struct outlet_job *job)
     struct ls_media media, *grown;
 
     while (ls_encode_pop(s->encode, &media)) {
-        grown = realloc(job->media, (size_t)(job->media_count + 1) * sizeof(*grown));
-        if (!grown) {
-            free(media.data);
-            return ls_fail(&job->err, LS_ENOMEM, "%d pieces of output", job->media_count + 1);
+        if (job->media_count == job->media_max) {
+            grown = realloc(job->media, (size_t)(job->media_max + 4) * sizeof(*grown));
+            if (!grown) {
+                free(media.data);
+                return ls_fail(&job->err, LS_ENOMEM, "%d pieces of output", job->media_count + 1);
+            }
+            job->media = grown;
+            job->media_max += 4;
         }
-        job->media = grown;
         job->media[job->media_count++] = media;
         ls_digest_update(s->digest, media.data, media.size);
     }
     return 0;
 }
 
-static void job_run(struct ls_pool_job *base)
+// The part that is through last, with nothing amiss in either, collects.
+static void part_ends(struct outlet_job *job)
+{
+    bool last = atomic_fetch_sub_explicit(&job->parts_left, 1, memory_order_acq_rel) == 1;
+
+    if (last && !stopped(job) && job->err.code == 0 && job->sound_err.code == 0 &&
+        job->session->encode)
+        (void)collect_media(job); // a failure is in job->err, which is where it is looked for
+}
+
+static void run_sound(struct ls_pool_job *base)
 {
     struct outlet_job *job = base->user;
-    struct ls_session *s = job->session;
     int64_t t0 = ls_now_us();
+
+    // A failure is in sound_err, which is where it is looked for.
+    if (!stopped(job))
+        (void)!ls_encode_sound(job->session->encode, job->voice, job->voice_count, &job->sound_err);
+    job->sound_us = ls_now_us() - t0;
+    part_ends(job);
+}
+
+static void encode_picture(struct outlet_job *job)
+{
+    struct ls_session *s = job->session;
     int i, r = 0;
 
-    if (stopped(job))
-        return;
     if (!s->encode)
         r = encoder_open(s, &job->err);
-    if (r == 0 && job->voice_count > 0)
+    if (r == 0 && job->voice_count > 0 && !job->sound_apart)
         r = ls_encode_sound(s->encode, job->voice, job->voice_count, &job->err);
     if (r == 0 && job->voice_ended && job->shot_count > 0)
         r = ls_encode_sound_end(s->encode, &job->err);
@@ -87,9 +109,18 @@ static void job_run(struct ls_pool_job *base)
                             job->shot[i]->duration, &job->err);
     if (r == 0 && job->last)
         r = ls_encode_finish(s->encode, &job->err);
-    if (r == 0)
-        r = collect_media(job);
+    (void)r; // in job->err
+}
+
+static void run_picture(struct ls_pool_job *base)
+{
+    struct outlet_job *job = base->user;
+    int64_t t0 = ls_now_us();
+
+    if (!stopped(job))
+        encode_picture(job);
     job->busy_us = ls_now_us() - t0;
+    part_ends(job);
 }
 
 static void report_frames(struct ls_session *s, const struct outlet_job *job)
@@ -146,10 +177,6 @@ static void job_clear(struct outlet_job *job)
 
     for (i = 0; i < job->media_count; i++)
         free(job->media[i].data);
-    free(job->media);
-    free(job->voice);
-    job->media = NULL;
-    job->voice = NULL;
     job->media_count = job->voice_count = job->shot_count = 0;
 }
 
@@ -160,17 +187,17 @@ static void count_frame(struct ls_session *s, const struct shot *shot)
     s->end_ticks = shot->pts + shot->duration;
 }
 
-static void on_job_done(struct ls_pool_job *base)
+static void job_done(struct ls_session *s, struct outlet_job *job)
 {
-    struct outlet_job *job = base->user;
-    struct ls_session *s = job->session;
     bool given;
     int i;
 
     s->outlet_busy = false;
-    s->part_us[LS_PART_ENCODE] += job->busy_us;
+    s->part_us[LS_PART_ENCODE] += job->busy_us + job->sound_us;
     if (job->err.code < 0)
         ls_session_broke(s, &job->err);
+    else if (job->sound_err.code < 0)
+        ls_session_broke(s, &job->sound_err);
     given = !s->failing; // else frames were perhaps not encoded, and nobody gets them
     if (given) {
         report_frames(s, job);
@@ -184,6 +211,15 @@ static void on_job_done(struct ls_pool_job *base)
     if (job->last && !s->failing)
         s->summary_sent = true;
     job_clear(job);
+}
+
+static void on_part_done(struct ls_pool_job *base)
+{
+    struct outlet_job *job = base->user;
+    struct ls_session *s = job->session;
+
+    if (--job->parts_out == 0)
+        job_done(s, job);
     ls_session_idle(s);
 }
 
@@ -203,6 +239,8 @@ static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_er
 {
     int channels = s->audio_info.channels;
     const float *voice = NULL;
+    size_t size;
+    float *grown;
     int n;
 
     if (s->job.output.audio == LS_AUDIO_NONE)
@@ -210,10 +248,15 @@ static int take_voice(struct ls_session *s, struct outlet_job *job, struct ls_er
     n = ls_features_voice(s->features, s->voice_sent, voice_to(s, job), &voice);
     if (n <= 0)
         return 0;
-    job->voice = malloc((size_t)n * (size_t)channels * sizeof(float));
-    if (!job->voice)
-        return ls_fail(err, LS_ENOMEM, "%d samples of the voice", n);
-    memcpy(job->voice, voice, (size_t)n * (size_t)channels * sizeof(float));
+    size = (size_t)n * (size_t)channels * sizeof(float);
+    if (size > job->voice_size) {
+        grown = realloc(job->voice, size);
+        if (!grown)
+            return ls_fail(err, LS_ENOMEM, "%d samples of the voice", n);
+        job->voice = grown;
+        job->voice_size = size;
+    }
+    memcpy(job->voice, voice, size);
     job->voice_count = n;
     s->voice_sent += n;
     return 0;
@@ -224,6 +267,32 @@ static bool voice_ended(const struct ls_session *s)
 {
     return s->job.output.audio != LS_AUDIO_NONE && ls_features_ended(s->features) &&
            s->voice_sent == ls_features_voice_end(s->features);
+}
+
+static void push_part(struct ls_session *s, struct ls_pool_job *part,
+                      void (*run)(struct ls_pool_job *part))
+{
+    *part = (struct ls_pool_job){.run = run,
+                                 .on_done = on_part_done,
+                                 .user = &s->outlet,
+                                 .class = s->job.class,
+                                 .live = s->job.live};
+    s->outlet.parts_out++;
+    s->busy++;
+    ls_pool_push(s->engine->pool, part);
+}
+
+// The sound goes beside the picture, not before it, but in the first job, which opens the encoder,
+// and from the sound's end on, when the picture says how much silence follows.
+static void push(struct ls_session *s, struct outlet_job *job)
+{
+    job->sound_apart = s->encode && job->shot_count > 0 && job->voice_count > 0 &&
+                       !job->voice_ended && s->engine->opt.pool_threads > 1;
+    atomic_store_explicit(&job->parts_left, job->sound_apart ? 2 : 1, memory_order_relaxed);
+    s->outlet_busy = true;
+    push_part(s, &job->base, run_picture);
+    if (job->sound_apart)
+        push_part(s, &job->sound, run_sound);
 }
 
 int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
@@ -243,13 +312,9 @@ int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
                              "the voice lasts %.3f s, which is less than half a frame",
                              (double)ls_features_ticks(s->features) / LS_TICKS);
     memset(&job->err, 0, sizeof(job->err));
-    job->busy_us = 0;
+    memset(&job->sound_err, 0, sizeof(job->sound_err));
+    job->busy_us = job->sound_us = 0;
     job->session = s;
-    job->base = (struct ls_pool_job){.run = job_run,
-                                     .on_done = on_job_done,
-                                     .user = job,
-                                     .class = s->job.class,
-                                     .live = s->job.live};
     job->last = n == 0;
     job->shot_count = n;
     memcpy(job->shot, s->shot, (size_t)n * sizeof(*s->shot));
@@ -263,24 +328,36 @@ int ls_outlet_advance(struct ls_session *s, struct ls_err *err)
         s->finish_sent = true;
         ls_report_stage(s, LS_STAGE_FINISHING);
     }
-    s->outlet_busy = true;
-    s->busy++;
-    ls_pool_push(s->engine->pool, &job->base);
+    push(s, job);
     return 0;
+}
+
+static void revoke_part(struct ls_session *s, struct ls_pool_job *part)
+{
+    if (ls_pool_revoke(s->engine->pool, part)) {
+        s->outlet.parts_out--;
+        s->busy--;
+    }
 }
 
 void ls_outlet_revoke(struct ls_session *s)
 {
     atomic_store_explicit(&s->outlet.stop, true, memory_order_relaxed);
-    if (s->outlet_busy && ls_pool_revoke(s->engine->pool, &s->outlet.base)) {
-        s->outlet_busy = false;
-        s->busy--;
-    }
+    if (!s->outlet_busy)
+        return;
+    revoke_part(s, &s->outlet.base);
+    if (s->outlet.sound_apart)
+        revoke_part(s, &s->outlet.sound);
+    s->outlet_busy = s->outlet.parts_out > 0;
 }
 
 void ls_outlet_close(struct ls_session *s)
 {
     job_clear(&s->outlet);
+    free(s->outlet.media);
+    free(s->outlet.voice);
+    s->outlet.media = NULL;
+    s->outlet.voice = NULL;
     ls_encode_close(&s->encode);
     ls_digest_free(&s->digest);
 }

@@ -57,21 +57,26 @@ struct warning_state {
     int64_t sent_us; // 0: never
 };
 
-// One encode job, owned by the pool while it runs.
+// One encode job, owned by the pool while it runs: the picture's part, and where it can be done at
+// the same time the sound's. The part that ends last collects what came out.
 struct outlet_job {
-    struct ls_pool_job base;
-    atomic_bool stop; // the session fails: what is not begun need not be done
+    struct ls_pool_job base, sound;
+    bool sound_apart;
+    int parts_out;         // with the pool; the loop's own
+    atomic_int parts_left; // not run yet
+    atomic_bool stop;      // the session fails: what is not begun need not be done
     struct ls_session *session;
     struct shot *shot[JOB_SHOTS];
     int shot_count;
     bool last;
-    float *voice;
+    float *voice; // kept from job to job, as is media
     int voice_count;
+    size_t voice_size; // bytes that there is room for
     bool voice_ended;
     struct ls_media *media; // pieces that came out
-    int media_count;
-    int64_t busy_us;
-    struct ls_err err;
+    int media_count, media_max;
+    int64_t busy_us, sound_us;
+    struct ls_err err, sound_err;
 };
 
 struct ls_session {
