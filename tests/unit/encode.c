@@ -2,6 +2,7 @@
 // The encoder without any player: the same bytes for every order and chunking of calls, the
 // structure of fragmented MP4 and of its pieces, refusals, and memory that does not grow.
 #include <malloc.h>
+#include <pthread.h>
 
 #include "server/digest.h"
 #include "server/encode.h"
@@ -138,6 +139,48 @@ static void same_bytes(const struct row *row, const struct enc_out *want)
             printf("  way %d: %zu and %zu bytes\n", i, got.size, want->size);
         enc_out_free(&got);
     }
+}
+
+// All sound from a thread of its own, while the pictures are encoded.
+struct beside {
+    struct ls_encode *e;
+    const struct enc_clip *c;
+    struct ls_err err;
+    int r;
+};
+
+static void *sing(void *arg)
+{
+    struct beside *b = arg;
+
+    for (int at = 0; b->r == 0 && at < b->c->sample_count; at += 640) {
+        int left = b->c->sample_count - at;
+
+        b->r = enc_give_sound(b->e, b->c, at, left < 640 ? left : 640, &b->err);
+    }
+    return NULL;
+}
+
+static void sound_beside(const struct row *row, const struct enc_out *want)
+{
+    struct enc_clip c = clip_of(row);
+    struct beside b = {.c = &c};
+    struct enc_out got = {0};
+    pthread_t thread;
+    int r;
+
+    CHECK(ls_encode_open(&b.e, &c.params, &b.err) == 0, row->name);
+    CHECK(pthread_create(&thread, NULL, sing, &b) == 0, row->name);
+    r = 0;
+    for (int n = 0; r == 0 && n < c.frame_count; n++)
+        r = enc_give_frame(b.e, &c, n, &(struct ls_err){0});
+    pthread_join(thread, NULL);
+    CHECK(r == 0 && b.r == 0, row->name);
+    CHECK(ls_encode_finish(b.e, &b.err) == 0, row->name);
+    enc_take(b.e, &got, c.frame_count);
+    CHECK(same_pieces(&got, want), row->name);
+    enc_out_free(&got);
+    ls_encode_close(&b.e);
 }
 
 static void small_pieces(const struct row *row, const struct enc_out *want)
@@ -279,6 +322,7 @@ static void structure(void)
         else
             ts_pieces(&rows[i], &out);
         same_bytes(&rows[i], &out);
+        sound_beside(&rows[i], &out);
         small_pieces(&rows[i], &out);
         enc_out_free(&out);
     }
