@@ -30,6 +30,7 @@ struct ls_infer {
     float *face;             // [batch_max][96][96][3]
     struct ls_int_box *part; // [batch_max], what the paste reads
     bool *exact;             // [batch_max], as of the paste
+    uint64_t *source_key;    // [batch_max]
     int batch_max;
     float **column;          // [batch_max], of mel work
     struct ls_mel_job *mels; // [batch_max]
@@ -61,7 +62,9 @@ static bool alloc_buffers(struct ls_infer *infer)
     infer->face = malloc(n * FACE_VALUES * sizeof(float));
     infer->part = malloc(sizeof *infer->part * n);
     infer->exact = malloc(n * sizeof(*infer->exact));
-    return ok && infer->source && infer->mel && infer->face && infer->part && infer->exact;
+    infer->source_key = malloc(n * sizeof(*infer->source_key));
+    return ok && infer->source && infer->mel && infer->face && infer->part && infer->exact &&
+           infer->source_key;
 }
 
 int ls_infer_open(struct ls_infer **out, struct ls_backend *backend, int batch_max,
@@ -99,6 +102,7 @@ void ls_infer_close(struct ls_infer **infer)
     free((*infer)->face);
     free((*infer)->part);
     free((*infer)->exact);
+    free((*infer)->source_key);
     free((*infer)->column);
     free((*infer)->mels);
     for (int i = 0; i < LS_INFER_DEPTH_MAX; i++) {
@@ -175,6 +179,7 @@ static int stage_faces(struct ls_infer *infer, struct ls_work **work, int count)
         memcpy(infer->mel + (size_t)n * MEL_VALUES, w->face.mel, sizeof(w->face.mel));
         ls_paste_reads(&infer->part[n], &w->face.paste);
         infer->exact[n] = w->face.paste.exact;
+        infer->source_key[n] = w->face.source_key;
         work[i] = work[n];
         work[n++] = w;
     }
@@ -203,6 +208,7 @@ static void run_faces(struct ls_infer *infer, struct ls_work **work, int count)
                                         .mel = infer->mel,
                                         .part = infer->part,
                                         .exact = infer->exact,
+                                        .source_key = infer->source_key,
                                         .count = n,
                                         .wanted = face_wanted,
                                         .user = &staged};

@@ -22,6 +22,7 @@ static char runs[256];
 static sem_t begun;     // posted for each run
 static sem_t go;        // taken by each step
 static bool stop_items; // a run of faces takes `go` for each of its items, else once
+static int keys_wrong;  // faces that came with another one's source_key
 static char refused;    // a device takes no batch with this name among others
 
 struct fake_lane {
@@ -127,6 +128,10 @@ static int fake_generate_part(void *lane, const struct ls_generate_job *job, str
     (void)err;
     for (int i = 0; i < job->count; i++)
         names[i] = (char)job->face[(size_t)i * 3 * LS_FACE_SIZE * LS_FACE_SIZE];
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < job->count; i++)
+        keys_wrong += !job->source_key || job->source_key[i] != (uint64_t)names[i];
+    pthread_mutex_unlock(&lock);
     tell(names);
     if (!each)
         sem_wait(&go);

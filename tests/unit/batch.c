@@ -84,6 +84,7 @@ static struct piece *make(char name, enum ls_work_kind kind, int user)
         p->work.mel.column = p->column;
     } else {
         p->work.face.frame = &p->frame;
+        p->work.face.source_key = (uint64_t)name;
         p->work.face.box = (struct ls_box){0, 0, SIDE, SIDE};
     }
     return p;
@@ -466,6 +467,7 @@ int main(void)
     device_small();
     device_refusal();
     closing();
+    CHECK(keys_wrong == 0, "each face comes with its own key");
     CHECK(uv_loop_close(&loop) == 0, "no handle is left");
     return check_done();
 }
