@@ -22,6 +22,17 @@ static void on_face_done(struct ls_work *w)
     ls_session_idle(s);
 }
 
+// Whether the shot's picture is shown again or may be. Where both lengths are declared and the
+// voice ends first, a first pass is the only one, and nothing need be kept of its faces.
+static bool shown_again(const struct ls_session *s, const struct shot *shot)
+{
+    int64_t voice = ls_shots_voice(s), film = s->video_info.duration;
+
+    if (shot->buffer >= 0 || shot->repeated)
+        return true;
+    return ls_spots_repeat(s) && !(voice > 0 && film > 0 && voice <= film);
+}
+
 // Names what the generator sees of a frame that is shown again and again: the session, the source
 // frame, the box and its turn. The session's number stands in it as it is: whatever boxes a caller
 // sends, no face of another session can be meant. 0: shown once.
@@ -31,7 +42,7 @@ static uint64_t source_key(const struct ls_session *s, const struct shot *shot)
     uint64_t key = 0xcbf29ce484222325; // FNV-1a's start and step, on 32-bit words
     uint32_t word[7] = {(uint32_t)shot->source_idx, shot->buffer >= 0};
 
-    if (shot->buffer < 0 && !ls_spots_repeat(s))
+    if (!shown_again(s, shot))
         return 0;
     memcpy(word + 2, box, sizeof *box);
     memcpy(word + 6, &shot->spot.roll_rad, sizeof word[6]);

@@ -65,6 +65,7 @@ struct ls_decode_video {
     enum ls_pixel pixel; // of the frames in the ring
     int rotation_deg;    // that was applied, clockwise: 0, 90, 180, 270
     char codec[24], container[24];
+    int64_t duration; // ticks, as the container declares it; 0: it does not. Not to be relied on
 };
 struct ls_decode_audio {
     int sample_rate_hz, channels; // of the voice in the output: 8000..96000 Hz, 1 or 2 channels

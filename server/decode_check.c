@@ -57,6 +57,8 @@ int ls_check_video(const struct ls_decode_video *v, struct ls_err *err)
     if (v->rotation_deg != 0 && v->rotation_deg != 90 && v->rotation_deg != 180 &&
         v->rotation_deg != 270)
         return bad(err, "rotation");
+    if (v->duration < 0)
+        return bad(err, "length");
     if (!is_text(v->codec, sizeof v->codec) || !is_text(v->container, sizeof v->container))
         return bad(err, "names");
     return 0;

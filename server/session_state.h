@@ -189,6 +189,7 @@ void ls_shots_pass_ended(struct ls_session *s, const struct ls_decode_end *end);
 LS_MUST int ls_shots_advance(struct ls_session *s, struct ls_err *err); // as far as it goes
 void ls_shots_leave(struct ls_session *s, struct shot *shot); // encoded: give its memory back
 int64_t ls_shots_total(const struct ls_session *s); // frames of the output; 0: not known yet
+int64_t ls_shots_voice(const struct ls_session *s); // ticks of the voice; 0: not known yet
 
 // A new shot at the end of the line; NULL: no memory.
 struct shot *ls_shots_new(struct ls_session *s, struct ls_err *err);

@@ -122,7 +122,7 @@ enum voice ls_shots_listen(struct ls_session *s, int64_t idx, int64_t pts, int64
 }
 
 // Length of the voice: known at its end, before that as its container declares it. 0: not known.
-static int64_t voice_ticks(const struct ls_session *s)
+int64_t ls_shots_voice(const struct ls_session *s)
 {
     int64_t declared = s->audio_info.duration;
 
@@ -136,7 +136,7 @@ static int64_t voice_ticks(const struct ls_session *s)
 int64_t ls_shots_total(const struct ls_session *s)
 {
     const struct ls_decode_video *v = &s->video_info;
-    int64_t ticks = voice_ticks(s), total;
+    int64_t ticks = ls_shots_voice(s), total;
 
     if (s->shots_over)
         return s->out_idx + s->shot_count;

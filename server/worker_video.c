@@ -175,6 +175,17 @@ static void find_rate(struct ls_film *film, const AVStream *st)
     film->info.rate_den = real.num ? real.den : 1;
 }
 
+static int64_t declared_duration(const struct ls_input *in)
+{
+    int64_t ticks = 0;
+
+    if (in->stream->duration != AV_NOPTS_VALUE)
+        ticks = av_rescale_q(in->stream->duration, in->stream->time_base, tick);
+    else if (in->fmt->duration != AV_NOPTS_VALUE)
+        ticks = av_rescale_q(in->fmt->duration, AV_TIME_BASE_Q, tick);
+    return ticks > 0 && ticks < TICKS_MAX ? ticks : 0;
+}
+
 static int begin(struct ls_input *in, struct ls_film *film, const AVFrame *f, struct ls_err *err)
 {
     AVStream *st = in->stream;
@@ -199,6 +210,7 @@ static int begin(struct ls_input *in, struct ls_film *film, const AVFrame *f, st
     if (r < 0)
         return r;
     film->info = film->picture.info;
+    film->info.duration = declared_duration(in);
     find_rate(film, st);
     snprintf(film->info.codec, sizeof film->info.codec, "%s", avcodec_get_name(in->dec->codec_id));
     snprintf(film->info.container, sizeof film->info.container, "%.*s",

@@ -124,6 +124,11 @@ static void test_videos(void)
               name);
         CHECK(t.video.rotation_deg == videos[i].rotation, name);
         CHECK(t.end[0].duration == videos[i].end, name);
+        CHECK(t.video.duration == 0 || // what is declared is near it, where something is
+                  llabs(t.video.duration - videos[i].end) <= videos[i].end / 10 + 9000,
+              name);
+        if (strstr(name, "presenter"))
+            CHECK(t.video.duration == videos[i].end, name);
         CHECK(strcmp(t.warnings, videos[i].warnings) == 0, name);
         CHECK(t.video.full_range == (strstr(name, "fullrange") || strstr(name, "gray")), name);
         CHECK(t.video.sar_num == (strstr(name, "sar_16") ? 16 : 1), name);
