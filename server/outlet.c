@@ -283,11 +283,13 @@ static void push_part(struct ls_session *s, struct ls_pool_job *part,
 }
 
 // The sound goes beside the picture, not before it, but in the first job, which opens the encoder,
-// and from the sound's end on, when the picture says how much silence follows.
+// and from the sound's end on, when the picture says how much silence follows. Where jobs wait
+// anyway one is as good as two, and cheaper.
 static void push(struct ls_session *s, struct outlet_job *job)
 {
     job->sound_apart = s->encode && job->shot_count > 0 && job->voice_count > 0 &&
-                       !job->voice_ended && s->engine->opt.pool_threads > 1;
+                       !job->voice_ended && s->engine->opt.pool_threads > 1 &&
+                       ls_pool_waiting(s->engine->pool) == 0;
     atomic_store_explicit(&job->parts_left, job->sound_apart ? 2 : 1, memory_order_relaxed);
     s->outlet_busy = true;
     push_part(s, &job->base, run_picture);
