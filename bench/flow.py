@@ -3,14 +3,14 @@
 """Where the time of a stream goes, a frame: processor time by thread, switches of threads, stages, variants by turns.
 
 Usage: bench/flow.py [--build DIR] [--model FILE] [--detector FILE] [--seconds 12] [--streams 1,4] [--height 720]
-                     [--rounds 3] [--variant NAME[@BUILD]=FLAGS]...
+                     [--clip FILE] [--rounds 3] [--variant NAME[@BUILD]=FLAGS]...
 
 A variant is a server with these flags (and programs from another build). All variants run once a round, by turns,
 so that what else the machine does hits them alike; medians of the rounds are printed as "flow,case,value,unit".
 Processor time is what counts: of the server's threads by name, of its decode processes, of the clients. "others" is
 what the rest of the machine took meanwhile, in processors: wall times mean something where it is near 0.
-The clip has 25 frames/s and is made from the presenter of ../shared/media. Needs only the standard library and
-ffmpeg.
+The film is made from the presenter of ../shared/media: 25 frames/s, as long as the voice; --clip takes another one,
+which is looped, or a still. Needs only the standard library and ffmpeg.
 """
 import argparse
 import collections
@@ -150,6 +150,7 @@ def main():
     parser.add_argument("--label", default="demo", help="the model's name in the rows")
     parser.add_argument("--seconds", type=int, default=12)
     parser.add_argument("--streams", type=service.numbers, default=[1, 4])
+    parser.add_argument("--clip", default="")
     parser.add_argument("--height", type=int, default=720)
     parser.add_argument("--rate", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=3)
@@ -160,7 +161,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server is stopped
     args.options = [o for flag in ("model", "detector") if getattr(args, flag)
                     for o in (f"--{flag}", getattr(args, flag))]
-    args.clip, args.voice = make_clip(args.seconds, args.height, args.rate), service.make_voice(args.seconds)
+    args.clip = args.clip or make_clip(args.seconds, args.height, args.rate)
+    args.voice = service.make_voice(args.seconds)
     variants = [variant_of(v, args) for v in args.variant or ["as it is="]]
     for count in args.streams:
         runs = {v[0]: [] for v in variants}
