@@ -59,6 +59,7 @@ wide=build/bench/wide.safetensors
 # The largest size in each arithmetic that this processor has.
 arithmetics=fp32
 ! grep -qw avx512_bf16 /proc/cpuinfo || arithmetics=fp32,bf16
+! grep -qwE "avx512_vnni|avx_vnni" /proc/cpuinfo || arithmetics=$arithmetics,int8
 
 service()
 {
@@ -76,9 +77,10 @@ measure()
     $build/bench_encode
     $build/bench_decode
     $build/bench_yardstick middle
-    service --model $wide --label wide --seconds $seconds --streams 1,4
+    service --model $wide --label wide --seconds ${seconds%%,*} --streams 1,4
     service --label demo --seconds $seconds --streams 1,4
-    service --model $wide --label wide --seconds ${seconds##*,} --streams 1 --size 1080p --arithmetic $arithmetics
+    service --model $wide --label wide --seconds ${seconds##*,} --streams 1 --size 720p,1080p --arithmetic $arithmetics
+    service --model $wide --label wide --seconds ${seconds%%,*} --loop 4 --streams 1,2,3,4 --arithmetic $arithmetics
     [ $long = no ] || service --model $wide --label wide --seconds 600 --streams 1
     $build/bench_yardstick after
 }

@@ -3,14 +3,16 @@
 """Measures the whole service as a caller sees it: real server, real clients, one machine.
 
 Usage: bench/service.py [--build DIR] [--model FILE] [--detector FILE] [--label NAME] [--seconds 10,60]
-           [--streams 1,4] [--size 720p,1080p] [--rate 25] [--arithmetic fp32,bf16]
+           [--streams 1,4] [--size 720p,1080p] [--rate 25] [--arithmetic fp32,bf16,int8] [--loop SECONDS]
 
 Prints rows "service,case,value,unit", for each size and arithmetic (which then is part of the model's name: memory
 differs, too). The clip is the presenter of ../shared/media, looped and scaled, or, where that is missing, a slow
 zoom over the demo's portrait; the case says which, its size and its frames a second. Memory is the sum of the
 proportional set sizes (PSS) of the server and its decode processes, sampled twice a second, because they share the
 memory of the frames; VmHWM is the server's own high-water mark. Processor time is the server's and its decode
-processes', without the start: it hardly depends on what else runs. Needs only the standard library and ffmpeg.
+processes', without the start: it hardly depends on what else runs. For int8 the clip calibrates first. With --loop
+the clip has so many seconds and the server repeats it for the voice: its faces are known from the second round on.
+Needs only the standard library and ffmpeg.
 Server and clients share the processors, so the figures hold for one machine that does both.
 """
 import argparse
@@ -163,9 +165,21 @@ def run_streams(build, server, clip, voice, count):
     return summaries, wall
 
 
+def calibrate(args, options):
+    """A calibration by a few seconds of the clip: speed does not depend on the ranges."""
+    clip, voice, out = make_clip("720p", 25, 10)[1], make_voice(10), os.path.join(WORK, "calibration")
+    done = subprocess.run([os.path.join(args.build, "lipstream-calibrate"), out, clip, voice, "--", *options],
+                          capture_output=True, text=True)
+    if done.returncode:
+        sys.exit("service.py: no calibration:\n" + done.stderr)
+    return out
+
+
 def measure(args, label, options, size, seconds, count):
     """Prints the rows of one case; returns the peak of memory."""
-    name, clip = make_clip(size, args.rate, seconds)
+    name, clip = make_clip(size, args.rate, args.loop or seconds)
+    if args.loop:
+        name = f"{name} looped after {args.loop} s"
     voice = make_voice(seconds)
     with Server(args.build, options) as server:
         idle_kb, cpu_s = server.settled_kb(), -server.cpu_seconds()
@@ -236,6 +250,7 @@ def main():
     parser.add_argument("--streams", type=numbers, default=[1, 4])
     parser.add_argument("--size", type=sizes, default=["720p"], help="of " + ", ".join(SIZES) + ", by commas")
     parser.add_argument("--rate", type=rate_of, default=25, help="frames a second of the clip")
+    parser.add_argument("--loop", type=int, default=0, help="seconds of the clip, which is repeated; 0: as the voice")
     parser.add_argument("--arithmetic", default="", help="the generator's, by commas; default: the server's own")
     args = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
@@ -243,8 +258,11 @@ def main():
     options = [o for flag in ("model", "detector") if getattr(args, flag) for o in (f"--{flag}", getattr(args, flag))]
     for arithmetic in args.arithmetic.split(","):
         label = args.label + ("-" + arithmetic if arithmetic else "")
+        more = ["--arithmetic", arithmetic] if arithmetic else []
+        if arithmetic == "int8":
+            more += ["--calibration", calibrate(args, options)]
         for size in args.size:
-            measure_all(args, label, options + (["--arithmetic", arithmetic] if arithmetic else []), size)
+            measure_all(args, label, options + more, size)
 
 
 if __name__ == "__main__":
