@@ -22,15 +22,16 @@ static void on_face_done(struct ls_work *w)
     ls_session_idle(s);
 }
 
-// Whether the shot's picture is shown again or may be. Where both lengths are declared and the
-// voice ends first, a first pass is the only one, and nothing need be kept of its faces.
+// Whether the shot's picture is shown again. Of a first pass that is known where both lengths are
+// declared; where not, most films are as long as their voice, and keeping each of their faces for
+// nothing would cost more than to begin with the second pass.
 static bool shown_again(const struct ls_session *s, const struct shot *shot)
 {
     int64_t voice = ls_shots_voice(s), film = s->video_info.duration;
 
     if (shot->buffer >= 0 || shot->repeated)
         return true;
-    return ls_spots_repeat(s) && !(voice > 0 && film > 0 && voice <= film);
+    return ls_spots_repeat(s) && film > 0 && voice > film;
 }
 
 // Names what the generator sees of a frame that is shown again and again: the session, the source
