@@ -57,20 +57,22 @@ const char *ls_dnn_isa(void)
 }
 
 // Winograd's saving is real from 6x6 on (measured: 1.5 times at 6x6, 2.8 at 48x48 on Zen 4); below
-// that the tiles stick out of the map.
+// that the tiles stick out of the map. It takes four times the memory for weights: at 6x6 only the
+// widest layers are worth it (face_encoder_blocks.4: 0.3 ms a frame of 43, or 14 MB).
 static bool wants_winograd(const struct ls_conv_shape *s)
 {
     return !s->depthwise && s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 &&
            s->stride[1] == 1 && s->pad_first[0] <= 1 && s->pad_first[1] <= 1 &&
            s->pad_last[0] <= 1 && s->pad_last[1] <= 1 && s->c_in >= 16 && s->c_out >= 16 &&
-           s->h_out * s->w_out >= 30;
+           s->h_out * s->w_out >= (s->c_in >= 512 ? 30 : 100);
 }
 
-// On maps of 24x24 and more floats are faster, by Winograd (Zen 4, one thread: 64 channels at 96x96
-// 2.3 ms, not 3.0; 256 at 24x24 1.6, not 2.8; 384 at 12x12 1.5 both), and exact.
+// On maps of 48x48 and more floats are faster, by Winograd, and exact (Zen 4, one thread, within
+// the network: 64 channels at 96x96 2.2 ms, not 3.0; 384 at 12x12 1.5 both). 256 at 24x24 are 2.4,
+// not 2.8, but of a face's lower part 2.0 both, and take 25 MB more.
 static bool wants_floats(const struct ls_conv_shape *s)
 {
-    return wants_winograd(s) && s->h_out * s->w_out >= 400;
+    return wants_winograd(s) && s->h_out * s->w_out >= 1000;
 }
 
 // Both plans have the same steps but for copies, so the step is found by its node and phase.
