@@ -149,9 +149,7 @@ int ls_cpu_generator_open(struct ls_cpu_generator **out, const struct ls_backend
     g->model = backend->model;
     g->narrow = narrow;
     g->ranges = backend->ranges;
-    g->items_max = narrow == LS_VALUE_U8 ? LS_CPU_LANE_ITEMS : LS_CPU_LANE_ITEMS / 2;
-    if (backend->batch_max < g->items_max)
-        g->items_max = backend->batch_max;
+    g->items_max = backend->batch_max < LS_CPU_LANE_ITEMS ? backend->batch_max : LS_CPU_LANE_ITEMS;
     r = open_cuts(g, backend, err);
     if (r == LS_OK)
         r = open_cache(g, backend->face_cache_bytes, err);
