@@ -351,7 +351,7 @@ static void bench_generate(const struct bench_case *c, struct subject *s, double
     s->count = some;
     measure(row_of(c, " lower face", some), run_generate_low, s, some, "frame/s", *ref_rate);
     if (!by_wall)
-        measure(row_of(c, " lower face, known", some), run_generate_known, s, some, "frame/s",
+        measure(row_of(c, " lower face known", some), run_generate_known, s, some, "frame/s",
                 *ref_rate);
     s->paste.mask = LS_MASK_MOUTH;
     measure(row_of(c, " mouth", some), run_generate_low, s, some, "frame/s", *ref_rate);
