@@ -7,9 +7,9 @@
 
 #include "../backend.h"
 
-// Items that a lane holds at once, at most: the weights come from memory once for so many. Two lanes
-// with 4 are 3.5 % (fp32) and 2 % (bf16) faster than with 2, and take 7 and 6 MB more; 8 are 5 % and
-// 4 % faster, and take 23 and 20 MB more. With bytes 4 are 8 % faster than 1, for 8 MB.
+// Items that a lane holds at once, at most: the weights come from memory once for so many. Two
+// lanes with 4 are 3.5 % (fp32) and 2 % (bf16) faster than with 2, and take 7 and 6 MB more; 8 are
+// 5 % and 4 % faster, and take 23 and 20 MB more. With bytes 4 are 8 % faster than 1, for 8 MB.
 enum { LS_CPU_LANE_ITEMS = 4 };
 
 struct ls_cpu_generator;
