@@ -31,7 +31,7 @@ done
 # The module for NVIDIA devices is compiled once, for all of them; its kernels run under the sanitizers as
 # compiled for the host (tests/shim).
 asan_tests='^(unit|kernels|golden)/|^e2e/(bad_input|survive)'
-tsan_tests='^unit/(session|device|decode|encode|engine|loop|front|tls|metrics|log|batch|pool)|^kernels/cuda_(shim|elements|mel|pictures|conv|detect)'
+tsan_tests='^unit/(session|device|decode|encode|engine|loop|front|tls|metrics|log|batch|pool)|^kernels/(known_faces|cuda_(shim|elements|mel|pictures|conv|detect))'
 declare -A options=(
     [release]="-DLS_TESTS=ON -DLS_CUDA=ON"
     [asan]="-DLS_CUDA=OFF -DLS_SANITIZE=address,undefined -DLS_TEST_PREFIX=asan: -DLS_TEST_ONLY=$asan_tests"
