@@ -4,11 +4,11 @@
 // for each thread and says "ready" and what computes, or "SKIP" and why not (exit code 77). Then
 // each line of standard input is answered by one line of standard output:
 //
-//   load FACES MELS COUNT   raw files, uint8 [COUNT][96][96][3] BGR and float32 [COUNT][16][80];
-//   "ok" part PART               pixels that a paste with this mask reads: "x0 y0 x1 y1" run MODE
-//   BATCH THREADS PART KNOWN CALLS
-//                           "seconds of wall clock, of processors, faces made"
-//   write PART KNOWN FILE   float32 [COUNT][96][96][3] of all that is loaded; "ok"
+// * load FACES MELS COUNT: raw files, uint8 [COUNT][96][96][3] BGR and float32 [COUNT][16][80];
+//   "ok".
+// * part PART: pixels that a paste with this mask reads; "x0 y0 x1 y1".
+// * run MODE BATCH THREADS PART KNOWN CALLS: "seconds of wall clock, of processors, faces made".
+// * write PART KNOWN FILE: float32 [COUNT][96][96][3] of all that is loaded; "ok".
 //
 // MODE: "shared": a call has BATCH faces, which the threads divide, and ends when all are done;
 // "flow": each thread makes calls of BATCH faces of its own. PART: whole, lower or mouth, as the

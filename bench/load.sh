@@ -35,15 +35,10 @@ done
 
 docker/deps.sh --test
 docker/deps.sh --bench
-mkdir -p build/bench
-if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON &&
-    cmake --build $build -j "$(nproc)" --target lipstreamd lipstream-decode bench_yardstick; } >build/bench/build.log 2>&1; then
-    tail -n 20 build/bench/build.log >&2
-    exit 1
-fi
+. bench/machine.sh
+build_programs lipstreamd lipstream-decode bench_yardstick
 export LS_BUILD=$root/$build
 
-. bench/machine.sh
 out=$(result_file load)
 
 one()

@@ -48,12 +48,8 @@ while [ $# -gt 0 ]; do
 done
 
 docker/deps.sh --bench
-mkdir -p build/bench
-if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON &&
-    cmake --build $build -j "$(nproc)" --target lipstreamd lipstream-decode lipstream bench_wide; } >build/bench/build.log 2>&1; then
-    tail -n 20 build/bench/build.log >&2
-    exit 1
-fi
+. bench/machine.sh
+build_programs lipstreamd lipstream-decode lipstream bench_wide
 detector=build/blazeface.safetensors
 yunet=${LS_SHARED:-../shared}/models/yunet/face_detection_yunet_2023mar.onnx
 [ ! -f "$yunet" ] || detector=$yunet
@@ -62,7 +58,6 @@ if [ -z "$model" ]; then
     [ -s $model ] || $build/bench_wide $model
 fi
 
-. bench/machine.sh
 {
     say_machine
     echo "# load before: $(cut -d' ' -f1-3 /proc/loadavg)"

@@ -43,13 +43,9 @@ while [ $# -gt 0 ]; do
 done
 
 docker/deps.sh --bench
-mkdir -p build/bench
-if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON && cmake --build $build -j "$(nproc)"; } >build/bench/build.log 2>&1; then
-    tail -n 20 build/bench/build.log >&2
-    exit 1
-fi
-
 . bench/machine.sh
+build_programs
+
 out=$(result_file)
 detector=build/blazeface.safetensors
 yunet=${LS_SHARED:-../shared}/models/yunet/face_detection_yunet_2023mar.onnx

@@ -57,18 +57,16 @@ rows()
 }
 
 docker/deps.sh --bench
-mkdir -p $work build/bench bench/results
+mkdir -p $work bench/results
 need_venv
-if ! { cmake -S . -B $build -G Ninja -DLS_TESTS=ON && cmake --build $build -j "$(nproc)" --target $targets; } >build/bench/build.log 2>&1; then
-    tail -n 20 build/bench/build.log >&2
-    exit 1
-fi
+. bench/machine.sh
+# shellcheck disable=SC2086
+build_programs $targets
 if [ ! -s $work/wide.safetensors ]; then
     $build/bench_wide $work/wide.part
     mv $work/wide.part $work/wide.safetensors
 fi
 
-. bench/machine.sh
 batches=1,4,16
 [ ${#quick[@]} = 0 ] || batches=4
 $venv/bin/python bench/peers/prepare.py $build $batches >$work/prepare.log 2>&1 || { tail -n 20 $work/prepare.log >&2 && exit 1; }

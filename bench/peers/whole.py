@@ -17,6 +17,7 @@ import sys
 import time
 
 import prepare
+import load_watch
 import service
 
 # Stages of ours as the summary has them, and of the original's that do the same.
@@ -47,13 +48,6 @@ def make_clip(size, seconds):
 
 
 # --- ours ------------------------------------------------------------------------------------------------------
-def processor_s(server):
-    """Of the server and of those decode processes that have ended."""
-    with open("/proc/%d/stat" % server.process.pid) as f:
-        ticks = f.read().rsplit(")", 1)[1].split()[11:15]
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-
-
 def run_client(build, server, clip, voice):
     command = [os.path.join(build, "lipstream"), "sync", "--server", server.address, "--progress", "json",
                "--progress-interval", "10", "--silence", "generate", "--missing", "hold-box", clip, voice,
@@ -77,9 +71,10 @@ def measure_ours(args, weights, arithmetic, size, clip, voice):
         say("SKIP: ours %s %s: %s" % (weights, arithmetic, str(error).strip().splitlines()[-1]))
         return
     with server:
-        started, used = time.monotonic(), processor_s(server)
+        pid = server.process.pid
+        started, used = time.monotonic(), load_watch.cpu_seconds(pid)
         summary = run_client(args.build, server, clip, voice)
-        wall, processor, peak_kb = time.monotonic() - started, processor_s(server) - used, server.peak_kb
+        wall, processor, peak_kb = time.monotonic() - started, load_watch.cpu_seconds(pid) - used, server.peak_kb
     frames = int(summary["framesOut"])
     case = "ours %s %s %s %d s: " % (weights, arithmetic, size, args.seconds)
     row(case + "wall", wall, "s")

@@ -55,7 +55,6 @@ static int generate_one(struct ls_lane *lane, float *out, const uint8_t *from, i
 
 struct worker {
     struct ls_lane *lane;
-    const char *row;
     unsigned seed;
     int wrong;
 };
@@ -124,7 +123,7 @@ static void *work(void *user)
 
 static void check_threads(struct ls_backend *be, const char *row)
 {
-    struct worker w[2] = {{.seed = 1, .row = row}, {.seed = 2, .row = row}};
+    struct worker w[2] = {{.seed = 1}, {.seed = 2}};
     pthread_t thread[2];
 
     for (int i = 0; i < 2; i++)
